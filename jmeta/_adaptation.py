@@ -1,0 +1,196 @@
+"""Adapting to one task by gradient descent, and the ways to differentiate through it.
+
+An *adjoint* says how the descent is built: how each inner gradient is differentiated and how the steps are repeated. Memory
+and exactness are chosen there and nowhere else.
+
+The central differences of :func:`unrolled` follow Liu, Simonyan and Yang, *DARTS* (2019, 1806.09055), equation 8, with a step
+that balances rounding against truncation.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.core import Tracer
+
+from jmeta._types import Adapted, Objective
+
+HESSIAN_PRODUCTS = ("reverse", "finite_difference")
+
+
+class Gradient(Protocol):
+    """The gradient of an inner objective with respect to its first argument."""
+
+    def __call__(self, adapted: Adapted, key: jax.Array, data: Any, step: jax.Array, /) -> Adapted: ...
+
+
+class Adjoint(NamedTuple):
+    """How a gradient descent is differentiated.
+
+    Attributes:
+      gradient: makes the inner gradient of an objective.
+      scan: repeats an inner step, with the signature of ``jax.lax.scan(body, carry, xs)``.
+      differentiates_updates: whether the meta-gradient passes through the optimiser's second derivatives.
+    """
+
+    gradient: Callable[[Objective], Gradient]
+    scan: Callable[..., Any]
+    differentiates_updates: bool
+
+
+class GradientDescent(NamedTuple):
+    """An iterative adaptation.
+
+    Attributes:
+      run: ``(initial, key, data) -> adapted`` after the training number of steps.
+      path: ``(initial, key, data, num_steps) -> adapted`` after 0, 1, ..., ``num_steps`` steps, with a leading
+        ``[num_steps + 1]`` axis. ``num_steps`` may exceed the training number.
+    """
+
+    run: Callable[[Adapted, jax.Array, Any], Adapted]
+    path: Callable[[Adapted, jax.Array, Any, int], Adapted]
+
+
+def unrolled(*, rematerialise: bool = True, hessian_product: str = "reverse", unroll: int = 1) -> Adjoint:
+    """Differentiates through every inner step: the exact meta-gradient of MAML.
+
+    Args:
+      rematerialise: recompute the activations of each step in the backward pass instead of keeping them.
+      hessian_product: how the second derivatives are formed. ``"reverse"`` is exact. ``"finite_difference"`` takes central
+        differences of the inner gradient at a distance chosen from the norms, ``(1 + |adapted|) eps^(1/3)``: it needs only
+        first derivatives of the model, its relative error is of order ``eps^(2/3)``, about 2e-5 in float32 and 4e-11 in
+        float64 for a smooth model, and it is meaningless across the kink of a ReLU.
+      unroll: how many steps the compiled loop repeats in its body.
+
+    Raises:
+      ValueError: if ``hessian_product`` is unknown or ``unroll`` is below 1.
+    """
+    if hessian_product not in HESSIAN_PRODUCTS:
+        raise ValueError(f"hessian_product must be one of {', '.join(HESSIAN_PRODUCTS)}; got {hessian_product!r}.")
+    if unroll < 1:
+        raise ValueError(f"unroll must be at least 1; got {unroll}.")
+    gradient = _gradient if hessian_product == "reverse" else _finite_difference_gradient
+
+    def scan(body: Callable[..., Any], carry: Any, xs: Any) -> Any:
+        body = jax.checkpoint(body, prevent_cse=False) if rematerialise else body  # pyright: ignore[reportPrivateImportUsage]
+        return jax.lax.scan(body, carry, xs, unroll=unroll)
+
+    return Adjoint(gradient, scan, differentiates_updates=True)
+
+
+def first_order() -> Adjoint:
+    """Treats each inner gradient as a constant and nothing else, so that learned step sizes still learn (FOMAML)."""
+
+    def gradient(objective: Objective) -> Gradient:
+        return lambda *arguments: jax.lax.stop_gradient(_gradient(objective)(*arguments))
+
+    return Adjoint(gradient, jax.lax.scan, differentiates_updates=False)
+
+
+def gradient_descent(
+    objective: Objective, inner_optimizer: optax.GradientTransformation, num_steps: int, *, adjoint: Adjoint
+) -> GradientDescent:
+    """Builds the adaptation ``initial -> adapted`` by ``num_steps`` steps of an optimiser on one task's objective.
+
+    Args:
+      objective: the inner objective; its ``step`` is the inner step, its key is folded with it.
+      inner_optimizer: any optax transformation.
+      num_steps: the number of steps that :attr:`GradientDescent.run` takes; 0 leaves the initial parameters as they are.
+      adjoint: :func:`unrolled` or :func:`first_order`.
+
+    Raises:
+      ValueError: if ``num_steps`` is negative, or if the adjoint differentiates the optimiser's updates and the optimiser has
+        no finite derivative at a zero gradient.
+    """
+    if num_steps < 0:
+        raise ValueError(f"num_steps must be at least 0; got {num_steps}.")
+    if adjoint.differentiates_updates:
+        _check_inner_optimizer(inner_optimizer)
+    gradient = adjoint.gradient(objective)
+
+    def descend(initial: Adapted, key: jax.Array, data: Any, num_steps: int, keep: bool) -> tuple[Adapted, Any]:
+        def body(carry: tuple[Adapted, Any], step: jax.Array) -> tuple[tuple[Adapted, Any], Any]:
+            adapted, state = carry
+            grads = gradient(adapted, jax.random.fold_in(key, step), data, step)
+            updates, state = inner_optimizer.update(grads, state, adapted)
+            adapted = optax.apply_updates(adapted, updates)
+            return (adapted, state), adapted if keep else None
+
+        carry = (initial, inner_optimizer.init(initial))
+        (adapted, _), kept = adjoint.scan(body, carry, jnp.arange(num_steps))
+        return adapted, kept
+
+    def run(initial: Adapted, key: jax.Array, data: Any) -> Adapted:
+        return descend(initial, key, data, num_steps, keep=False)[0]
+
+    def path(initial: Adapted, key: jax.Array, data: Any, num_steps: int) -> Adapted:
+        _, kept = descend(initial, key, data, num_steps, keep=True)
+        return jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), initial, kept)
+
+    return GradientDescent(run, path)
+
+
+def _gradient(objective: Objective) -> Gradient:
+    def gradient(adapted: Adapted, key: jax.Array, data: Any, step: jax.Array) -> Adapted:
+        return jax.grad(lambda adapted: objective(adapted, key, data, step=step)[0])(adapted)
+
+    return gradient
+
+
+def _finite_difference_gradient(objective: Objective) -> Gradient:
+    """The inner gradient with a backward pass that needs only first derivatives of the objective.
+
+    The cotangents of ``adapted`` and of everything else that is differentiated (features, meta-parameters that the objective
+    closes over) are the derivatives of the whole gradient along the incoming cotangent.
+    """
+
+    def gradient(adapted: Adapted, key: jax.Array, data: Any, step: jax.Array) -> Adapted:
+        loss, hoisted = jax.closure_convert(lambda adapted, data: objective(adapted, key, data, step=step)[0], adapted, data)
+
+        @jax.custom_vjp
+        def differentiated(adapted: Adapted, data: Any, hoisted: Any) -> Adapted:
+            return jax.grad(lambda adapted: loss(adapted, data, *hoisted))(adapted)
+
+        def forward(adapted: Adapted, data: Any, hoisted: Any) -> tuple[Adapted, Any]:
+            return differentiated(adapted, data, hoisted), (adapted, data, hoisted)
+
+        def backward(residuals: Any, cotangent: Adapted) -> tuple[Any, Any, Any]:
+            adapted, *rest = residuals
+            length = optax.tree.norm(cotangent)
+            distance = (1 + optax.tree.norm(adapted)) * jnp.finfo(length.dtype).eps ** (1 / 3)
+            scale = jnp.where(length > 0, distance / jnp.where(length > 0, length, 1), 0)
+
+            def gradients(sign: int) -> Any:
+                moved = optax.tree.add_scale(adapted, sign * scale, cotangent)
+                return jax.grad(lambda arguments: loss(arguments[0], arguments[1], *arguments[2]), allow_int=True)((moved, *rest))
+
+            def difference(above: jax.Array, below: jax.Array) -> jax.Array:
+                if above.dtype == jax.dtypes.float0:
+                    return above
+                return jnp.where(scale > 0, (above - below) / jnp.where(scale > 0, 2 * scale, 1), 0)
+
+            return jax.tree.map(difference, gradients(1), gradients(-1))
+
+        differentiated.defvjp(forward, backward)
+        return differentiated(adapted, data, hoisted)
+
+    return gradient
+
+
+def _check_inner_optimizer(optimizer: optax.GradientTransformation) -> None:
+    """Probes the derivative of one update at a zero gradient, as a dead unit gives it."""
+    params = {"bias": jnp.ones(2), "kernel": jnp.ones((2, 2))}
+
+    def moved(gradient: Adapted) -> jax.Array:
+        updates, _ = optimizer.update(gradient, optimizer.init(params), params)
+        return jnp.asarray(optax.tree.sum(updates))
+
+    derivative = optax.tree.sum(jax.grad(moved)(optax.tree.zeros_like(params)))
+    if not isinstance(derivative, Tracer) and not jnp.isfinite(derivative):
+        raise ValueError(
+            "inner_optimizer has no finite derivative at a zero gradient, so one dead unit would make the whole meta-gradient "
+            "NaN; expected a differentiable one: pass eps_root=1e-8 to the Adam family, avoid clip_by_global_norm and "
+            "normalised updates, or use the first_order() adjoint."
+        )

@@ -1,0 +1,85 @@
+"""The gradient that the trainer calls: a few tasks at a time, so that memory does not grow with the tasks."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jmeta._objectives import count_tasks, is_combined_by, mean_over_tasks, one_task, prefixed, split_by_name, weighted_sum
+from jmeta._types import Metrics, Objective, Params
+
+ValueAndGradient = Callable[..., tuple[tuple[jax.Array, Metrics], Params]]
+
+
+def value_and_gradient(objective: Objective, *, micro_batch: int | None = None) -> ValueAndGradient:
+    """Differentiates an objective, a few tasks at a time.
+
+    Differentiating a mapped loss keeps the activations of every task; here gradients are accumulated over groups of
+    ``micro_batch`` tasks.
+
+    Args:
+      objective: for ``micro_batch`` to apply, ``over_tasks(...)`` or a ``mixture`` of such.
+      micro_batch: how many tasks run at once; None runs all of them.
+
+    Returns:
+      ``(params, key, data, *, step=0) -> ((loss, metrics), gradient)``.
+
+    Raises:
+      ValueError: if ``micro_batch`` does not divide the number of tasks, or the objective has no task axis.
+    """
+    if micro_batch is None:
+        return jax.value_and_grad(objective, has_aux=True)
+    if micro_batch < 1:
+        raise ValueError(f"micro_batch must be at least 1; got {micro_batch}.")
+    if is_combined_by(objective, weighted_sum):
+        return functools.partial(_mixed_value_and_gradient, objective, micro_batch)
+    if is_combined_by(objective, mean_over_tasks):
+        return functools.partial(_micro_batched, objective, micro_batch)
+    raise ValueError(f"micro_batch={micro_batch} needs an objective with a task axis: over_tasks(...) or a mixture of such.")
+
+
+def _mixed_value_and_gradient(
+    objective: Any, micro_batch: int, params: Params, key: jax.Array, data: Any, *, step: Any = 0
+) -> tuple[tuple[jax.Array, Metrics], Params]:
+    (entries,) = objective.args
+    total, metrics, gradient = jnp.zeros(()), {}, optax.tree.zeros_like(params)
+    for name, task_key in split_by_name(key, entries, data):
+        one, weight = entries[name]
+        differentiate = value_and_gradient(one, micro_batch=micro_batch if is_combined_by(one, mean_over_tasks) else None)
+        (value, values), part = differentiate(params, task_key, data[name], step=step)
+        total += weight * value
+        metrics |= prefixed(name, values)
+        gradient = optax.tree.add_scale(gradient, weight, part)
+    return (total, {"loss": total} | metrics), gradient
+
+
+def _micro_batched(
+    objective: Any, micro_batch: int, params: Params, key: jax.Array, data: Any, *, step: Any = 0
+) -> tuple[tuple[jax.Array, Metrics], Params]:
+    tasks = count_tasks(data)
+    if tasks % micro_batch:
+        raise ValueError(f"micro_batch must divide the number of tasks; got micro_batch={micro_batch} and {tasks} tasks.")
+    one = one_task(objective)
+
+    # Typed keys cannot cross optax's reshaping on jax 0.7.2, their data can.
+    def group(params: Params, key_data: jax.Array, data: Any) -> Any:
+        keys = jax.random.wrap_key_data(key_data, impl=jax.random.key_impl(key))
+        if micro_batch == 1:
+            # Not a vmap of size one: a convolution would stay grouped.
+            first = jax.tree.map(lambda leaf: leaf[0], (keys, data))
+            return jax.value_and_grad(one, has_aux=True)(params, *first, step=step)
+
+        def mean(params: Params) -> tuple[jax.Array, Metrics]:
+            losses, metrics = jax.vmap(functools.partial(one, step=step), in_axes=(None, 0, 0))(params, keys, data)
+            return losses.mean(), jax.tree.map(lambda values: values.mean(axis=0), metrics)
+
+        return jax.value_and_grad(mean, has_aux=True)(params)
+
+    keys = jax.random.key_data(jax.random.split(key, tasks))
+    accumulate = optax.microbatching.microbatch(
+        group, argnums=(1, 2), microbatch_size=micro_batch, accumulator=optax.microbatching.AccumulationType.MEAN
+    )
+    return accumulate(params, keys, data)

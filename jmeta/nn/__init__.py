@@ -1,0 +1,7 @@
+"""Layers and networks."""
+
+from jmeta.nn._convolution import conv_general_dilated as conv_general_dilated
+from jmeta.nn._convolution import max_pool as max_pool
+from jmeta.nn._encoders import BatchStatistics as BatchStatistics
+from jmeta.nn._encoders import ConvolutionalEncoder as ConvolutionalEncoder
+from jmeta.nn._encoders import MultilayerPerceptron as MultilayerPerceptron

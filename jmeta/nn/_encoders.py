@@ -1,0 +1,87 @@
+"""Networks of the few-shot literature as flax Linen modules."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jmeta.nn._convolution import conv_general_dilated, max_pool
+
+NORMALIZATIONS = ("group", "batch", "none")
+
+
+class BatchStatistics(nn.Module):
+    """Normalises with the mean and variance of the current batch, learned scale and bias, and no running statistics.
+
+    Transductive: a query's output depends on the other queries, as in MAML's published numbers (Finn et al., 2017). Padded rows
+    do not count.
+    """
+
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+        """Normalises ``x [n, ..., channels]`` over all axes but the last; ``mask [n]`` marks the real rows."""
+        scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
+        bias = self.param("bias", nn.initializers.zeros, x.shape[-1:])
+        axes = tuple(range(x.ndim - 1))
+        where = None if mask is None else mask.reshape(-1, *[1] * (x.ndim - 1))
+        centered = x - x.mean(axes, keepdims=True, where=where)
+        variance = jnp.square(centered).mean(axes, keepdims=True, where=where)
+        return centered * (jax.lax.rsqrt(variance + self.epsilon) * _trailing(scale, x)) + _trailing(bias, x)
+
+
+class ConvolutionalEncoder(nn.Module):
+    """The four-block encoder of few-shot classification: 3x3 convolution, normalisation, ReLU, and half the size.
+
+    With ``pooling`` every block ends in 2x2 max-pooling (Vinyals et al., 2016; Snell et al., 2017), without it the
+    convolutions have stride 2 (Finn et al., 2017, on Omniglot).
+    """
+
+    features: Sequence[int] = (64, 64, 64, 64)
+    pooling: bool = True
+    normalization: str = "group"
+
+    def __post_init__(self) -> None:
+        if self.normalization not in NORMALIZATIONS:
+            raise ValueError(f"normalization must be one of {', '.join(NORMALIZATIONS)}; got {self.normalization!r}.")
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+        """Maps images ``[n, height, width, channels]`` to features ``[n, d]``."""
+        for features in self.features:
+            strides = (1, 1) if self.pooling else (2, 2)
+            x = nn.Conv(features, (3, 3), strides, conv_general_dilated=conv_general_dilated)(x)
+            if self.normalization == "batch":
+                x = BatchStatistics()(x, mask)
+            elif self.normalization == "group":
+                x = nn.GroupNorm(num_groups=None, group_size=min(features, 16))(x)
+            x = nn.relu(x)
+            x = max_pool(x, (2, 2), (2, 2)) if self.pooling else x
+        return x.reshape(x.shape[0], -1)
+
+
+class MultilayerPerceptron(nn.Module):
+    """Dense layers with an activation after each but the last.
+
+    ``MultilayerPerceptron((40, 40, 1))`` is the network of MAML's sinusoid regression.
+    """
+
+    features: Sequence[int]
+    activation: Callable[[jax.Array], jax.Array] = nn.relu
+    normalization: str = "none"
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps ``[n, ...]`` to ``[n, features[-1]]``."""
+        x = x.reshape(x.shape[0], -1)
+        for features in self.features[:-1]:
+            x = self.activation(nn.Dense(features)(x))
+        return nn.Dense(self.features[-1])(x)
+
+
+def _trailing(vector: jax.Array, x: jax.Array) -> jax.Array:
+    """Gives a vector of channels the rank of ``x``."""
+    return vector.reshape(*[1] * (x.ndim - 1), -1)

@@ -1,0 +1,124 @@
+"""N-way K-shot episodes from labelled arrays that live on the device (Vinyals et al., 2016, 1606.04080, section 4.1)."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from jmeta._types import Batch, Episode, Sampler
+
+
+def from_arrays(x: ArrayLike, y: ArrayLike, *, ways: int, shots: int, queries: int, rotations: bool = False) -> Sampler:
+    """Draws classification episodes: ``ways`` classes in random order, ``shots`` and ``queries`` examples of each.
+
+    Support and query are disjoint and balanced, drawn without replacement, grouped by class; an episode's labels are
+    ``0, ..., ways - 1``. uint8 images stay so on the device and become floats in [0, 1] in the episode.
+
+    Args:
+      x: ``[n, ...]`` examples.
+      y: ``[n]`` integer labels; any integers.
+      ways: classes of an episode.
+      shots: support examples per class.
+      queries: query examples per class.
+      rotations: make each class four, rotated by 0, 90, 180 and 270 degrees; ``x`` must be square images ``[n, s, s, channels]``.
+
+    Raises:
+      ValueError: if shapes do not match, labels are not integers, ``x`` is not finite, there are fewer classes than ``ways``, or a
+        class has fewer than ``shots + queries`` examples.
+    """
+    images, labels = np.asarray(x), np.asarray(y)
+    _check_arrays(images, labels)
+    _check_counts(ways, shots, queries)
+    classes, counts = np.unique(labels, return_counts=True)
+    order = np.argsort(labels, kind="stable")
+    rows = np.zeros((len(classes), counts.max()), np.int64)
+    for row, members in zip(rows, np.split(order, np.cumsum(counts)[:-1]), strict=True):
+        row[: len(members)] = members
+    return from_classes(images[rows], counts, ways=ways, shots=shots, queries=queries, rotations=rotations, names=classes)
+
+
+def from_classes(
+    x: np.ndarray,
+    counts: np.ndarray,
+    *,
+    ways: int,
+    shots: int,
+    queries: int,
+    rotations: bool = False,
+    names: Any = None,
+) -> Sampler:
+    """Draws episodes as :func:`from_arrays` does, from examples that are grouped already.
+
+    Args:
+      x: ``[classes, examples, ...]``, padded to one number of examples.
+      counts: ``[classes]``, how many of them are real.
+      ways: classes of an episode.
+      shots: support examples per class.
+      queries: query examples per class.
+      rotations: make each class four, rotated by quarter turns.
+      names: what to call a class in an error; its index by default.
+
+    Raises:
+      ValueError: as :func:`from_arrays`.
+    """
+    _check_counts(ways, shots, queries)
+    available = len(x) * (4 if rotations else 1)
+    if ways > available:
+        raise ValueError(f"ways must be at most the number of classes; got ways={ways} and {available} classes.")
+    if counts.min() < shots + queries:
+        worst = int(counts.argmin())
+        name = worst if names is None else names[worst]
+        raise ValueError(
+            f"shots + queries must be at most the examples of every class; got {shots} + {queries} and class {name} with "
+            f"{counts[worst]}."
+        )
+    if rotations and (x.ndim != 5 or x.shape[2] != x.shape[3]):
+        raise ValueError(f"rotations need square images [n, size, size, channels]; got {('n', *x.shape[2:])}.")
+    data = {"x": jnp.asarray(x), "counts": jnp.asarray(counts)}
+
+    def sample(data: dict[str, jax.Array], key: jax.Array) -> Episode:
+        class_key, example_key = jax.random.split(key)
+        chosen = jax.lax.top_k(jax.random.uniform(class_key, (available,)), ways)[1]
+        turns, chosen = (chosen // len(x), chosen % len(x)) if rotations else (None, chosen)
+        ranks = jax.random.uniform(example_key, (ways, x.shape[1]))
+        ranks = jnp.where(jnp.arange(x.shape[1]) < data["counts"][chosen][:, None], ranks, -1)
+        examples = jax.lax.top_k(ranks, shots + queries)[1]
+        drawn = _as_float(data["x"][chosen[:, None], examples])
+        drawn = drawn if turns is None else jax.vmap(_rotate)(drawn, turns)
+        labels = jnp.tile(jnp.arange(ways)[:, None], shots + queries)
+
+        def rows(start: int, stop: int) -> Batch:
+            x, y = drawn[:, start:stop], labels[:, start:stop]
+            return Batch(x.reshape(-1, *x.shape[2:]), y.reshape(-1))
+
+        return Episode(rows(0, shots), rows(shots, shots + queries))
+
+    return Sampler(data, sample)
+
+
+def _rotate(images: jax.Array, turns: jax.Array) -> jax.Array:
+    """Turns images ``[n, s, s, channels]`` counter-clockwise by ``turns`` quarters."""
+    return jax.lax.switch(turns, [lambda images, k=k: jnp.rot90(images, k, axes=(1, 2)) for k in range(4)], images)
+
+
+def _as_float(x: jax.Array) -> jax.Array:
+    return x / jnp.asarray(255, float) if x.dtype == jnp.uint8 else x
+
+
+def _check_arrays(x: np.ndarray, y: np.ndarray) -> None:
+    if y.ndim != 1 or len(x) != len(y):
+        raise ValueError(f"y must be [n] with one label per row of x; got y {y.shape} and x {x.shape}.")
+    if not np.issubdtype(y.dtype, np.integer):
+        raise ValueError(f"y must hold integer labels; got dtype {y.dtype}.")
+    if not len(y):
+        raise ValueError("x must hold at least one example; got none.")
+    if np.issubdtype(x.dtype, np.floating) and not np.isfinite(x).all():
+        raise ValueError(f"x must be finite; got {int((~np.isfinite(x)).sum())} values that are NaN or infinite.")
+
+
+def _check_counts(ways: int, shots: int, queries: int) -> None:
+    for name, value in {"ways": ways, "shots": shots, "queries": queries}.items():
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1; got {value}.")

@@ -1,0 +1,4 @@
+"""Weightings: one number for the loss of each task."""
+
+from jmeta.weighting._equal import equal_weighting as equal_weighting
+from jmeta.weighting._uncertainty import uncertainty_weighting as uncertainty_weighting
