@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from jmeta._adaptation import unrolled as unrolled
     from jmeta._gradients import value_and_gradient as value_and_gradient
     from jmeta._objectives import mixture as mixture
+    from jmeta._objectives import on_head as on_head
     from jmeta._objectives import over_tasks as over_tasks
     from jmeta._objectives import query_loss as query_loss
     from jmeta._objectives import score as score
@@ -74,7 +75,7 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "jmeta._adaptation": "Adjoint GradientDescent first_order gradient_descent unrolled",
-    "jmeta._objectives": "mixture over_tasks query_loss score task_gradients task_losses",
+    "jmeta._objectives": "mixture on_head over_tasks query_loss score task_gradients task_losses",
     "jmeta._gradients": "value_and_gradient",
     "jmeta._recipes": "load",
     "jmeta._types": "Aggregation Batch EncoderHead Episode Learner LossFn Model Objective Sampler Weighting",

@@ -60,8 +60,8 @@ def unrolled(*, rematerialise: bool = True, hessian_product: str = "reverse", un
       rematerialise: recompute the activations of each step in the backward pass instead of keeping them.
       hessian_product: how the second derivatives are formed. ``"reverse"`` is exact. ``"finite_difference"`` takes central
         differences of the inner gradient at a distance chosen from the norms, ``(1 + |adapted|) eps^(1/3)``: it needs only
-        first derivatives of the model, its relative error is of order ``eps^(2/3)``, about 2e-5 in float32 and 4e-11 in
-        float64 for a smooth model, and it is meaningless across the kink of a ReLU.
+        first derivatives of the model, its relative error is of the order of that distance squared (``eps^(2/3)`` is 2e-5 in
+        float32 and 4e-11 in float64) for a smooth model, and it is meaningless across the kink of a ReLU.
       unroll: how many steps the compiled loop repeats in its body.
 
     Raises:
@@ -147,47 +147,52 @@ def _finite_difference_gradient(objective: Objective) -> Gradient:
     """
 
     def gradient(adapted: Adapted, key: jax.Array, data: Any, step: jax.Array) -> Adapted:
-        loss, hoisted = jax.closure_convert(lambda adapted, data: objective(adapted, key, data, step=step)[0], adapted, data)
+        # The key and the step too are passed on: the backward pass runs outside the loop that made them.
+        loss, hoisted = jax.closure_convert(
+            lambda adapted, data, key, step: objective(adapted, key, data, step=step)[0], adapted, data, key, step
+        )
 
         @jax.custom_vjp
-        def differentiated(adapted: Adapted, data: Any, hoisted: Any) -> Adapted:
-            return jax.grad(lambda adapted: loss(adapted, data, *hoisted))(adapted)
+        def differentiated(adapted: Adapted, data: Any, hoisted: Any, key: jax.Array, step: jax.Array) -> Adapted:
+            return jax.grad(lambda adapted: loss(adapted, data, key, step, *hoisted))(adapted)
 
-        def forward(adapted: Adapted, data: Any, hoisted: Any) -> tuple[Adapted, Any]:
-            return differentiated(adapted, data, hoisted), (adapted, data, hoisted)
+        def forward(*arguments: Any) -> tuple[Adapted, Any]:
+            return differentiated(*arguments), arguments
 
-        def backward(residuals: Any, cotangent: Adapted) -> tuple[Any, Any, Any]:
-            adapted, *rest = residuals
+        def backward(residuals: Any, cotangent: Adapted) -> tuple[Any, ...]:
+            adapted, *rest, key, step = residuals
             length = optax.tree.norm(cotangent)
             distance = (1 + optax.tree.norm(adapted)) * jnp.finfo(length.dtype).eps ** (1 / 3)
             scale = jnp.where(length > 0, distance / jnp.where(length > 0, length, 1), 0)
 
             def gradients(sign: int) -> Any:
                 moved = optax.tree.add_scale(adapted, sign * scale, cotangent)
-                return jax.grad(lambda arguments: loss(arguments[0], arguments[1], *arguments[2]), allow_int=True)((moved, *rest))
+                return jax.grad(lambda arguments: loss(arguments[0], arguments[1], key, step, *arguments[2]), allow_int=True)(
+                    (moved, *rest)
+                )
 
             def difference(above: jax.Array, below: jax.Array) -> jax.Array:
                 if above.dtype == jax.dtypes.float0:
                     return above
                 return jnp.where(scale > 0, (above - below) / jnp.where(scale > 0, 2 * scale, 1), 0)
 
-            return jax.tree.map(difference, gradients(1), gradients(-1))
+            return *jax.tree.map(difference, gradients(1), gradients(-1)), None, None
 
         differentiated.defvjp(forward, backward)
-        return differentiated(adapted, data, hoisted)
+        return differentiated(adapted, data, hoisted, key, step)
 
     return gradient
 
 
 def _check_inner_optimizer(optimizer: optax.GradientTransformation) -> None:
-    """Probes the derivative of one update at a zero gradient, as a dead unit gives it."""
+    """Probes the derivatives of one update at a zero gradient, as a dead unit gives it."""
     params = {"bias": jnp.ones(2), "kernel": jnp.ones((2, 2))}
 
-    def moved(gradient: Adapted) -> jax.Array:
+    def moved(gradient: Adapted, params: Adapted) -> jax.Array:
         updates, _ = optimizer.update(gradient, optimizer.init(params), params)
         return jnp.asarray(optax.tree.sum(updates))
 
-    derivative = optax.tree.sum(jax.grad(moved)(optax.tree.zeros_like(params)))
+    derivative = optax.tree.sum(jax.grad(moved, argnums=(0, 1))(optax.tree.zeros_like(params), params))
     if not isinstance(derivative, Tracer) and not jnp.isfinite(derivative):
         raise ValueError(
             "inner_optimizer has no finite derivative at a zero gradient, so one dead unit would make the whole meta-gradient "

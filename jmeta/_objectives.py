@@ -10,7 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jmeta._types import Adapt, Batch, Episode, LossFn, Metrics, Objective, Objectives, Params, Predict
+from jmeta._types import Adapt, Batch, EncoderHead, Episode, LossFn, Metrics, Objective, Objectives, Params, Predict
+from jmeta._validation import check_rows
 
 
 def mask_absent_classes(outputs: jax.Array, classes: jax.Array | None) -> jax.Array:
@@ -46,10 +47,20 @@ def score(fn: LossFn, outputs: jax.Array, batch: Batch, classes: jax.Array | Non
       classes: ``[ways]``, the real classes.
 
     Raises:
-      ValueError: if the result's first axis is not ``n``.
+      ValueError: if ``fn`` does not take outputs and targets of these shapes and types, or the result's first axis is not ``n``.
     """
-    values = fn(mask_absent_classes(outputs, classes), batch.y)
-    if values.shape[:1] != batch.y.shape[:1] or outputs.shape[:1] != batch.y.shape[:1]:
+    try:
+        values = fn(mask_absent_classes(outputs, classes), batch.y)
+    except jax.errors.JAXTypeError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"loss_fn must take the outputs and targets given to it; got outputs {outputs.dtype}{[*outputs.shape]} and targets "
+            f"{batch.y.dtype}{[*batch.y.shape]}: {str(error).partition(chr(10))[0]}"
+        ) from error
+    # [n, 1] with [n] broadcasts to all pairs of rows.
+    pairs = outputs.ndim != batch.y.ndim and values.ndim > 1 and values.shape not in (outputs.shape, batch.y.shape)
+    if pairs or values.shape[:1] != batch.y.shape[:1] or outputs.shape[:1] != batch.y.shape[:1]:
         raise ValueError(
             "loss_fn must give one row per example, [n, ...]; "
             f"got {values.shape} from outputs {outputs.shape} and targets {batch.y.shape}."
@@ -62,6 +73,8 @@ def query_loss(adapt: Adapt, predict: Predict, loss_fn: LossFn) -> Objective:
 
     def loss(params: Params, key: jax.Array, episode: Episode, *, step: Any = 0) -> tuple[jax.Array, Metrics]:
         del step
+        check_rows("support", episode.support)
+        check_rows("query", episode.query)
         adapt_key, predict_key = jax.random.split(key)
         adapted = adapt(params, adapt_key, episode.support, classes=episode.classes)
         query = episode.query
@@ -89,6 +102,22 @@ def over_tasks(objective: Objective) -> Objective:
 def mean_over_tasks(objective: Objective, params: Params, key: jax.Array, data: Any, *, step: Any = 0) -> tuple[jax.Array, Metrics]:
     losses, metrics = map_tasks(objective)(params, key, data, step=step)
     return losses.mean(), jax.tree.map(lambda values: values.mean(axis=0), metrics)
+
+
+def on_head(objective: Objective, name: str) -> Objective:
+    """Lets an objective of one encoder and one head see the head ``name`` of many.
+
+    So several kinds of task are meta-learned with one encoder: ``mixture({name: over_tasks(on_head(learner.loss, name)), ...})``.
+
+    Args:
+      objective: of parameters ``EncoderHead(encoder, head)``.
+      name: which head of ``EncoderHead(encoder, {name: head})`` it is given.
+    """
+
+    def of_all_heads(params: Params, key: jax.Array, data: Any, *, step: Any = 0) -> tuple[jax.Array, Metrics]:
+        return objective(EncoderHead(params.encoder, params.head[name]), key, data, step=step)
+
+    return of_all_heads
 
 
 def mixture(objectives: Objectives, weights: Mapping[str, float] | None = None) -> Objective:

@@ -50,8 +50,6 @@ def init_state(
     if weighting is not None and num_tasks is None:
         raise ValueError("num_tasks must be given with a weighting; got None.")
     weighting_state = () if weighting is None or num_tasks is None else weighting.init(num_tasks)
-    # A copy, because fit gives the state's buffers away and the caller keeps params.
-    params = jax.tree.map(jnp.array, params)
     return TrainState(params, optimizer.init(params), weighting_state, key, jnp.zeros((), jnp.int32))
 
 
@@ -102,8 +100,8 @@ def make_step(
 def _plain(differentiate: Callable[..., Any]) -> Callable[..., Any]:
     def plain(state: TrainState, key: jax.Array, tasks_key: jax.Array, data: Any) -> Any:
         del tasks_key
-        (_, metrics), gradient = differentiate(state.params, key, data, step=state.step)
-        return metrics, gradient, state.weighting_state, {}
+        (loss, metrics), gradient = differentiate(state.params, key, data, step=state.step)
+        return {"loss": loss} | metrics, gradient, state.weighting_state, {}
 
     return plain
 
@@ -116,7 +114,7 @@ def _weighted(task_losses: Any, weighting: Weighting) -> Callable[..., Any]:
         if losses.ndim != 1:
             raise ValueError(f"objective must give one loss per task with a weighting: task_losses(...); got shape {losses.shape}.")
         weights, weighting_state = weighting.weigh(state.weighting_state, losses, tasks_key)
-        return metrics, pullback(weights)[0], weighting_state, {}
+        return {"loss": losses.mean()} | metrics, pullback(weights.astype(losses.dtype))[0], weighting_state, {}
 
     return weighted
 
@@ -127,7 +125,7 @@ def _aggregated(task_gradients: Any) -> Callable[..., Any]:
         if not isinstance(result[0], tuple):
             raise ValueError("objective must be task_gradients(...) with aggregate(...); got one that gives a loss alone.")
         (losses, metrics), gradients = result
-        return metrics, gradients, state.weighting_state, {"losses": losses, "key": tasks_key}
+        return {"loss": losses.mean()} | metrics, gradients, state.weighting_state, {"losses": losses, "key": tasks_key}
 
     return aggregated
 

@@ -1,7 +1,8 @@
 """Checkpoints that are either whole or named as damaged.
 
-A checkpoint is one directory ``<step>`` with an orbax checkpoint and ``manifest.json``, the SHA-256 of every file in it: no common
-format notices a flipped bit by itself. It is written beside its place and renamed into it.
+A checkpoint is one directory ``<step>``: an orbax checkpoint of the leaves, ``structure.json`` with the path, dtype and shape of
+each, and ``manifest.json`` with the step and the SHA-256 of every other file, because no common format notices a flipped bit by
+itself. It is written beside its place and renamed into it.
 """
 
 import hashlib
@@ -14,8 +15,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 MANIFEST = "manifest.json"
+STRUCTURE = "structure.json"
+LEAVES = "leaves"
+PARTIAL = ".partial-"
 KEPT = 2
 
 
@@ -27,17 +32,14 @@ def save(directory: str | Path, step: int, tree: Any) -> Path:
       step: the count of training steps.
       tree: arrays, typed keys included.
     """
-    from orbax.checkpoint import v1
-
     directory = Path(directory).absolute()
-    final, partial = directory / str(step), directory / f".partial-{step}"
-    shutil.rmtree(partial, ignore_errors=True)
+    final, partial = directory / str(step), directory / f"{PARTIAL}{step}"
+    for left_behind in directory.glob(f"{PARTIAL}*"):
+        shutil.rmtree(left_behind)
     partial.mkdir(parents=True)
-    v1.save(str(partial / "tree"), _as_leaves(tree))
-    with open(partial / MANIFEST, "w") as file:
-        json.dump(_digests(partial), file, indent=1, sort_keys=True)
-        file.flush()
-        os.fsync(file.fileno())
+    _write_leaves(partial, tree)
+    _write_json(partial / STRUCTURE, _structure(tree))
+    _write_json(partial / MANIFEST, {"step": step, "files": _digests(partial)})
     shutil.rmtree(final, ignore_errors=True)
     partial.rename(final)
     for old in steps(directory)[:-KEPT]:
@@ -46,11 +48,11 @@ def save(directory: str | Path, step: int, tree: Any) -> Path:
 
 
 def steps(directory: str | Path) -> list[int]:
-    """Lists the steps that have a checkpoint, oldest first."""
+    """Lists the steps that have a checkpoint, sound or not, oldest first."""
     directory = Path(directory)
     if not directory.is_dir():
         return []
-    return sorted(int(entry.name) for entry in directory.iterdir() if entry.name.isdigit())
+    return sorted(int(entry.name) for entry in directory.iterdir() if entry.name.isdecimal())
 
 
 def restore(directory: str | Path, like: Any) -> tuple[int, Any]:
@@ -62,67 +64,112 @@ def restore(directory: str | Path, like: Any) -> tuple[int, Any]:
       directory: the folder of all checkpoints.
       like: a pytree of the same structure, shapes and dtypes.
 
+    Returns:
+      The step and the pytree.
+
     Raises:
       FileNotFoundError: if there is no checkpoint.
-      ValueError: if none is sound, naming a damaged file; or if a sound one holds another structure.
+      ValueError: if none is sound, naming a damaged file; or if the newest sound one holds another structure, naming a leaf.
     """
-    from orbax.checkpoint import v1
-
     directory = Path(directory).absolute()
     if not (found := steps(directory)):
         raise FileNotFoundError(f"directory {directory} holds no checkpoint; expected folders named by their step.")
     damage = None
     for step in reversed(found):
-        if damage := _damage(directory / str(step)):
+        checkpoint = directory / str(step)
+        if damage := _damage(checkpoint, step):
             warnings.warn(f"checkpoint {step} is left out: {damage}", stacklevel=2)
             continue
-        leaves = v1.load(str(directory / str(step) / "tree"), _as_leaves(like))
-        return step, _from_leaves(leaves, like)
+        _check_structure(json.loads((checkpoint / STRUCTURE).read_text()), _structure(like), checkpoint)
+        return step, _read_leaves(checkpoint, like)
     raise ValueError(f"no checkpoint in {directory} is sound; the oldest: {damage}")
 
 
-def _digests(checkpoint: Path) -> dict[str, str]:
-    files = (path for path in checkpoint.rglob("*") if path.is_file() and path.name != MANIFEST)
-    return {str(path.relative_to(checkpoint)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
-def _damage(checkpoint: Path) -> str | None:
-    """Says in one sentence which file is not what was written, or None."""
+def _damage(checkpoint: Path, step: int) -> str | None:
+    """Says in one sentence what is not as it was written, or None."""
     manifest = checkpoint / MANIFEST
     try:
-        expected = json.loads(manifest.read_text())
-    except (OSError, ValueError) as error:
-        return f"file {manifest} cannot be read ({error})."
-    found = _digests(checkpoint)
+        written = json.loads(manifest.read_text())
+        of_step, expected = written["step"], dict(written["files"])
+        found = _digests(checkpoint)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        return f"file {manifest} or one beside it cannot be read ({error!r})."
+    if of_step != step:
+        return f"file {manifest} is of step {of_step}, expected {step}."
     for name in sorted(expected.keys() | found.keys()):
-        if name not in found:
-            return f"file {checkpoint / name} is missing."
-        if expected.get(name) != found[name]:
-            return f"file {checkpoint / name} has SHA-256 {found[name]}, expected {expected.get(name)}."
+        if expected.get(name) != found.get(name):
+            got, wanted = found.get(name, "missing"), expected.get(name, "none")
+            return f"file {checkpoint / name} is not as it was written; got SHA-256 {got}, expected {wanted}."
     return None
 
 
-def _as_leaves(tree: Any) -> dict[str, Any]:
-    """Flattens a pytree into arrays by position; typed keys become their data."""
-    leaves = jax.tree.leaves(tree)
-    return {f"{index:05d}": _raw(leaf) for index, leaf in enumerate(leaves)}
+def _digests(checkpoint: Path) -> dict[str, str]:
+    files = (path for path in checkpoint.rglob("*") if path.is_file() and path != checkpoint / MANIFEST)
+    return {path.relative_to(checkpoint).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def _raw(leaf: jax.Array) -> jax.Array:
-    return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+def _structure(tree: Any) -> list[list[Any]]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return [[jax.tree_util.keystr(path), str(_array(leaf).dtype), list(np.shape(leaf))] for path, leaf in leaves]
 
 
-def _from_leaves(leaves: dict[str, Any], like: Any) -> Any:
-    expected, structure = jax.tree.flatten(like)
-    restored = [leaves[name] for name in sorted(leaves)]
-    for old, new in zip(expected, restored, strict=True):
-        if _raw(old).shape != new.shape or _raw(old).dtype != new.dtype:
-            raise ValueError(
-                f"the checkpoint holds another model; got an array {new.shape} {new.dtype}, expected "
-                f"{_raw(old).shape} {_raw(old).dtype}."
-            )
-    wrapped = [
-        jax.random.wrap_key_data(new, impl=jax.random.key_impl(old)) if _raw(old) is not old else new
-        for old, new in zip(expected, restored, strict=True)
-    ]
-    return jax.tree.unflatten(structure, wrapped)
+def _check_structure(got: list[list[Any]], expected: list[list[Any]], checkpoint: Path) -> None:
+    # Orbax by itself would cast to the dtype that is asked for.
+    if got != expected:
+        here, there = ([leaf for leaf in leaves if leaf not in others][:1] for leaves, others in ((got, expected), (expected, got)))
+        raise ValueError(
+            f"checkpoint {checkpoint} must hold what is to be restored: the same model, optimiser, seeds and validation; got "
+            f"{len(got)} arrays with {_name(here)}, expected {len(expected)} with {_name(there)}."
+        )
+
+
+def _name(leaves: list[list[Any]]) -> str:
+    return " and ".join(f"{path} {dtype}{shape}" for path, dtype, shape in leaves) or "nothing else"
+
+
+def _write_leaves(checkpoint: Path, tree: Any) -> None:
+    from orbax.checkpoint import v1
+
+    if leaves := _plain_leaves(tree):
+        v1.save(str(checkpoint / LEAVES), leaves)
+
+
+def _read_leaves(checkpoint: Path, like: Any) -> Any:
+    from orbax.checkpoint import v1
+
+    plain = _plain_leaves(like)
+    restored = v1.load(str(checkpoint / LEAVES), plain) if plain else {}
+    leaves, structure = jax.tree.flatten(like)
+    return jax.tree.unflatten(structure, [_as(leaf, restored.get(_position(index))) for index, leaf in enumerate(leaves)])
+
+
+def _plain_leaves(tree: Any) -> dict[str, Any]:
+    """Names the arrays by their position; typed keys become their data, and empty arrays, which orbax refuses, are left out."""
+    arrays = map(_array, jax.tree.leaves(tree))
+    plain = (jax.random.key_data(array) if _is_key(array) else array for array in arrays)
+    return {_position(index): array for index, array in enumerate(plain) if array.size}
+
+
+def _as(like: Any, restored: Any) -> Any:
+    if restored is None:
+        return like
+    return jax.random.wrap_key_data(restored, impl=jax.random.key_impl(like)) if _is_key(like) else restored
+
+
+def _position(index: int) -> str:
+    return f"{index:05d}"
+
+
+def _array(leaf: Any) -> Any:
+    return leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
+
+
+def _is_key(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    with path.open("w") as file:
+        json.dump(value, file, indent=1, sort_keys=True)
+        file.flush()
+        os.fsync(file.fileno())

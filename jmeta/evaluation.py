@@ -1,5 +1,6 @@
 """From episodes to estimates with confidence intervals, after 0, 1, ..., k adaptation steps."""
 
+import functools
 import hashlib
 import math
 import time
@@ -12,6 +13,7 @@ import numpy as np
 
 from jmeta._objectives import score
 from jmeta._types import Episode, Learner, LossFn, Params, Sampler
+from jmeta._validation import check_task
 
 
 class Estimate(NamedTuple):
@@ -90,25 +92,18 @@ def evaluate(
     """
     if num_steps is not None and learner.path is None:
         raise ValueError(f"num_steps must be None for a learner whose adaptation is not iterative; got {num_steps}.")
+    if num_steps is not None and num_steps < 0:
+        raise ValueError(f"num_steps must be at least 0; got {num_steps}.")
     if episodes < 2 or batch_size < 1:
         raise ValueError(f"episodes must be at least 2 and batch_size at least 1; got {episodes} and {batch_size}.")
-
-    def one(params: Params, data: Any, key: jax.Array) -> jax.Array:
-        sample_key, adapt_key = jax.random.split(key)
-        episode = sampler.sample(data, sample_key)
-        adapted = _adapted(learner, params, adapt_key, episode, num_steps)
-        # One number of steps after another: a vmap over them would be a vmap over weights.
-        return jax.lax.map(lambda adapted: _score(learner, params, adapted, episode, metric), adapted)
-
-    def all_episodes(params: Params, data: Any, keys: jax.Array) -> jax.Array:
-        return jax.lax.map(lambda key: one(params, data, key), keys, batch_size=None if batch_size == 1 else batch_size)
-
     keys = jax.random.split(jax.random.key(seed), episodes)
-    compiled = jax.jit(all_episodes).lower(params, sampler.data, keys).compile()
+    first = jax.jit(sampler.sample)(sampler.data, jax.random.split(keys[0])[0])
+    check_task(learner, params, first)
+    plan = {"learner": learner, "sample": sampler.sample, "metric": metric, "num_steps": num_steps, "batch_size": batch_size}
+    compiled = _all_values.lower(params, sampler.data, keys, **plan).compile()
     start = time.perf_counter()
     values = np.asarray(compiled(params, sampler.data, keys), np.float64)
     milliseconds = 1e3 * (time.perf_counter() - start) / episodes
-    first = jax.jit(sampler.sample)(sampler.data, jax.random.split(keys[0])[0])
     return Evaluation(
         metric=getattr(metric, "__name__", "metric"),
         after_steps=tuple(map(estimate, values.T)),
@@ -139,17 +134,23 @@ def paired_difference(first: Evaluation, second: Evaluation) -> tuple[Estimate, 
 
 def is_transductive(learner: Learner, params: Params, episode: Episode) -> bool:
     """Finds out whether a query's prediction changes when the other queries are taken away."""
+    # The largest relative difference; in full float32, so that another batch size does not round otherwise by so much.
+    with jax.default_matmul_precision("highest"):
+        return bool(_dependence(params, episode, learner=learner) > 1e-2)
+
+
+@functools.partial(jax.jit, static_argnames="learner")
+def _dependence(params: Params, episode: Episode, *, learner: Learner) -> jax.Array:
     query = episode.query
-
-    def predictions(params: Params, episode: Episode) -> tuple[jax.Array, jax.Array]:
-        adapted = learner.adapt(params, jax.random.key(0), episode.support, classes=episode.classes)
-        mask = None if query.mask is None else query.mask[:1]
-        together = learner.predict(params, adapted, query.x, mask=query.mask)[:1]
-        return together, learner.predict(params, adapted, query.x[:1], mask=mask)
-
-    together, alone = jax.jit(predictions)(params, episode)
-    # Another batch size may round otherwise, but never by a thousandth of the outputs.
-    return bool(jnp.abs(together - alone).max() > 1e-3 * jnp.abs(alone).max())
+    # A real row: of a padded one nothing is promised.
+    row = 0 if query.mask is None else query.mask.argmax()
+    adapted = learner.adapt(params, jax.random.key(0), episode.support, classes=episode.classes)
+    x = jax.lax.dynamic_slice_in_dim(query.x, row, 1)
+    mask = None if query.mask is None else jnp.ones(1, bool)
+    together = jax.lax.dynamic_slice_in_dim(learner.predict(params, adapted, query.x, mask=query.mask), row, 1)
+    alone = learner.predict(params, adapted, x, mask=mask)
+    scale = jnp.maximum(jnp.abs(together).max(), jnp.abs(alone).max())
+    return jnp.abs(together - alone).max() / jnp.maximum(scale, jnp.finfo(scale.dtype).tiny)
 
 
 def validator(
@@ -183,18 +184,43 @@ def validator(
     @jax.jit
     def all_episodes(params: Params, data: Any) -> dict[str, jax.Array]:
         keys = jax.random.split(jax.random.key(seed), episodes)
-        found = jax.lax.map(lambda key: one(params, data, key), keys, batch_size=None if batch_size == 1 else batch_size)
+        found = _map(lambda key: one(params, data, key), keys, batch_size)
         return jax.tree.map(lambda values: values.mean(), found)
 
     return lambda params: {name: float(value) for name, value in all_episodes(params, sampler.data).items()}
 
 
-def _adapted(learner: Learner, params: Params, key: jax.Array, episode: Episode, num_steps: int | None) -> Any:
-    """Gives every adapted state to report, with a leading axis."""
-    if num_steps is None or learner.path is None:
-        adapted = learner.adapt(params, key, episode.support, classes=episode.classes)
-        return jax.tree.map(lambda leaf: leaf[None], adapted)
-    return learner.path(params, key, episode.support, num_steps, classes=episode.classes)
+# Jitted here, and not in evaluate, so that a second evaluation of the same learner compiles nothing.
+@functools.partial(jax.jit, static_argnames=("learner", "sample", "metric", "num_steps", "batch_size"))
+def _all_values(
+    params: Params,
+    data: Any,
+    keys: jax.Array,
+    *,
+    learner: Learner,
+    sample: Callable[[Any, jax.Array], Episode],
+    metric: LossFn,
+    num_steps: int | None,
+    batch_size: int,
+) -> jax.Array:
+    """Gives ``[episodes, k + 1]`` scores; an episode is drawn where it is used."""
+
+    def one(key: jax.Array) -> jax.Array:
+        sample_key, adapt_key = jax.random.split(key)
+        episode = sample(data, sample_key)
+        support, classes = episode.support, episode.classes
+        if num_steps is None or learner.path is None:
+            adapted = learner.adapt(params, adapt_key, support, classes=classes)
+            return _score(learner, params, adapted, episode, metric)[None]
+        path = learner.path(params, adapt_key, support, num_steps, classes=classes)
+        # One number of steps after another: a vmap over them would be a vmap over weights.
+        return jax.lax.map(lambda adapted: _score(learner, params, adapted, episode, metric), path)
+
+    return _map(one, keys, batch_size)
+
+
+def _map(one: Callable[[jax.Array], Any], keys: jax.Array, batch_size: int) -> Any:
+    return jax.lax.map(one, keys, batch_size=None if batch_size == 1 else batch_size)
 
 
 def _score(learner: Learner, params: Params, adapted: Any, episode: Episode, metric: LossFn) -> jax.Array:

@@ -4,9 +4,11 @@ The adapters are the only lines that know that a network library exists.
 """
 
 import inspect
+from collections.abc import Iterable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jmeta._types import EncoderHead, Model, Params
 
@@ -18,7 +20,7 @@ def compose(encoder: Model, head: Model) -> Model:
         encoder_key, head_key = jax.random.split(key)
         params = encoder.init(encoder_key, x)
         features = jax.eval_shape(encoder.apply, params, x)
-        features = jax.tree.map(lambda leaf: jax.numpy.zeros(leaf.shape, leaf.dtype), features)
+        features = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), features)
         return EncoderHead(params, head.init(head_key, features))
 
     def apply(params: Params, x: Any, *, key: jax.Array | None = None, mask: jax.Array | None = None) -> Any:
@@ -32,8 +34,8 @@ def compose(encoder: Model, head: Model) -> Model:
 def from_linen(module: Any, *, mixes_rows: bool = False) -> Model:
     """Turns a ``flax.linen`` module into a model.
 
-    The module's ``__call__`` is given ``x`` and, where it has such parameters, ``mask`` (``[n]`` or None) and ``train`` (whether
-    there is a key, which is then the ``dropout`` generator).
+    The module's ``__call__`` is given ``x`` and, where it has such parameters, ``mask`` (``[n]`` or None), ``train`` (whether there
+    is a key, which is then the ``dropout`` generator) and ``deterministic`` (whether there is none).
 
     Args:
       module: the module.
@@ -41,27 +43,33 @@ def from_linen(module: Any, *, mixes_rows: bool = False) -> Model:
         batches are then refused.
 
     Raises:
-      ValueError: from ``init``, if the module keeps hidden state (running statistics, caches).
+      ValueError: from ``init``, if the module keeps hidden state (running statistics, caches); from ``apply``, if ``x`` does not
+        fit the parameters.
     """
-    parameters = inspect.signature(type(module).__call__).parameters
-    takes_mask, takes_train = "mask" in parameters, "train" in parameters
+    from flax.errors import ScopeParamShapeError
+
+    name, parameters = type(module).__name__, inspect.signature(type(module).__call__).parameters
 
     def options(key: jax.Array | None, mask: jax.Array | None) -> dict[str, Any]:
-        _check_mask(mask, refuse=mixes_rows and not takes_mask, model=type(module).__name__)
-        return ({"mask": mask} if takes_mask else {}) | ({"train": key is not None} if takes_train else {})
+        _check_mask(mask, refuse=mixes_rows and "mask" not in parameters, model=name)
+        known = {"mask": mask, "train": key is not None, "deterministic": key is None}
+        return {option: value for option, value in known.items() if option in parameters}
 
     def init(key: jax.Array, x: Any) -> Params:
         variables = dict(module.init(key, x, **options(None, None)))
         params = variables.pop("params", {})
         if variables:
-            raise ValueError(
-                f"module {type(module).__name__} keeps hidden state in {sorted(variables)}; expected parameters only: use a norm "
-                "without running statistics, such as GroupNorm or jmeta.nn.BatchStatistics."
-            )
+            raise ValueError(_hidden_state(f"module {name}", variables))
         return params
 
     def apply(params: Params, x: Any, *, key: jax.Array | None = None, mask: jax.Array | None = None) -> Any:
-        return module.apply({"params": params}, x, rngs=None if key is None else {"dropout": key}, **options(key, mask))
+        try:
+            return module.apply({"params": params}, x, rngs=None if key is None else {"dropout": key}, **options(key, mask))
+        except ScopeParamShapeError as error:
+            shapes = [leaf.shape for leaf in jax.tree.leaves(x)]
+            raise ValueError(
+                f"x must have the shape that {name} was initialised for; got {shapes} ({str(error).partition(' (http')[0]})."
+            ) from error
 
     return Model(init, apply, getattr(module, "normalization", "not stated"))
 
@@ -70,82 +78,97 @@ def from_nnx(constructor: Any, *, mixes_rows: bool = False) -> Model:
     """Turns a ``flax.nnx`` module into a model.
 
     Args:
-      constructor: ``rngs -> module``, such as ``lambda rngs: MLP(1, 40, rngs=rngs)``.
+      constructor: ``rngs -> module``, such as ``lambda rngs: MLP(1, 40, rngs=rngs)``. It is called once for the structure, without
+        computing anything, and by each ``init``. With a key every random generator of the module starts anew from it.
       mixes_rows: as for :func:`from_linen`.
 
     Raises:
-      ValueError: from ``init``, if the module keeps hidden state besides its random generators.
+      ValueError: if the module keeps hidden state besides its random generators.
     """
     from flax import nnx
 
     pure = getattr(nnx, "as_pure", None) or nnx.pure
 
-    def split(key: jax.Array) -> tuple[Any, Any, Any]:
-        graph, params, generators, rest = nnx.split(constructor(nnx.Rngs(key)), nnx.Param, nnx.RngState, ...)
+    def split(module: Any) -> tuple[Any, Any, Any, Any]:
+        graph, params, generators, rest = nnx.split(module, nnx.Param, nnx.RngState, ...)
         if jax.tree.leaves(rest):
-            kinds = sorted({type(leaf).__name__ for _, leaf in rest.flat_state()})
-            raise ValueError(
-                f"constructor builds a module with hidden state ({', '.join(kinds)}); expected parameters only: use a norm without "
-                "running statistics, such as GroupNorm or LayerNorm."
-            )
-        return graph, pure(params), (pure(generators), pure(rest))
+            raise ValueError(_hidden_state("constructor", {type(leaf).__name__ for _, leaf in nnx.to_flat_state(rest)}))
+        return graph, pure(params), pure(generators), pure(rest)
+
+    module = nnx.eval_shape(lambda: constructor(nnx.Rngs(0)))
+    graph, _, generators, rest = split(module)
+    takes_mask, name = "mask" in inspect.signature(type(module).__call__).parameters, type(module).__name__
+
+    def seeded(key: jax.Array) -> Any:
+        leaves, structure = jax.tree.flatten(generators)
+        return jax.tree.unflatten(structure, [_fresh(leaf, jax.random.fold_in(key, index)) for index, leaf in enumerate(leaves)])
 
     def init(key: jax.Array, x: Any) -> Params:
         del x
-        return split(key)[1]
+        return split(constructor(nnx.Rngs(key)))[1]
 
     def apply(params: Params, x: Any, *, key: jax.Array | None = None, mask: jax.Array | None = None) -> Any:
-        # The graph is static, so only its shapes are traced here; the generators are made anew from the key of the call.
-        graph, _, rest = split(jax.random.key(0) if key is None else key)
+        _check_mask(mask, refuse=mixes_rows and not takes_mask, model=name)
         # copy=True: merging by reference mutates across trace levels under grad and vmap.
-        module = nnx.merge(graph, params, *rest, copy=True)
+        module = nnx.merge(graph, params, seeded(jax.random.key(0) if key is None else key), rest, copy=True)
         module.eval() if key is None else module.train()
-        takes_mask = "mask" in inspect.signature(type(module).__call__).parameters
-        _check_mask(mask, refuse=mixes_rows and not takes_mask, model=type(module).__name__)
         return module(x, mask=mask) if takes_mask else module(x)
 
-    return Model(init, apply)
+    return Model(init, apply, getattr(module, "normalization", "not stated"))
 
 
 def from_equinox(constructor: Any, *, mixes_rows: bool = False) -> Model:
     """Turns an equinox module, which is written for one example, into a model of batches.
 
+    The parameters are the module with its floating-point arrays alone; everything else in it is constant.
+
     Args:
-      constructor: ``key -> module``. The module is called with one row of ``x``, mapped over ``n``, and with a ``key`` where its
-        ``__call__`` has that parameter.
+      constructor: ``key -> module``; it is called once for the constants and by each ``init``. The module is called with one row
+        of ``x``, mapped over ``n``, and with a ``key`` where its ``__call__`` has that parameter.
       mixes_rows: call the module once with the whole batch instead, and refuse padded batches.
 
     Raises:
-      ValueError: from ``init``, if the module keeps hidden state (a ``StateIndex``).
+      ValueError: if the module keeps hidden state (a ``StateIndex``).
     """
     import equinox
 
     def split(key: jax.Array) -> tuple[Any, Any]:
         return equinox.partition(constructor(key), equinox.is_inexact_array)
 
+    static = split(jax.random.key(0))[1]
+    is_state = lambda leaf: isinstance(leaf, equinox.nn.StateIndex)  # noqa: E731
+    if any(map(is_state, jax.tree.leaves(static, is_leaf=is_state))):
+        raise ValueError(_hidden_state("constructor", ["StateIndex"]))
+    takes_key, name = "key" in inspect.signature(type(static).__call__).parameters, type(static).__name__
+
     def init(key: jax.Array, x: Any) -> Params:
         del x
-        params, static = split(key)
-        is_state = lambda leaf: isinstance(leaf, equinox.nn.StateIndex)  # noqa: E731
-        if any(map(is_state, jax.tree.leaves(static, is_leaf=is_state))):
-            raise ValueError(
-                "constructor builds a module with hidden state (StateIndex); expected parameters only: use a norm without "
-                "running statistics, such as GroupNorm or LayerNorm."
-            )
-        return jax.tree.leaves(params)
+        return split(key)[0]
 
     def apply(params: Params, x: Any, *, key: jax.Array | None = None, mask: jax.Array | None = None) -> Any:
-        _check_mask(mask, refuse=mixes_rows, model="from_equinox(..., mixes_rows=True)")
-        shapes, static = equinox.filter_eval_shape(split, jax.random.key(0))
-        module = equinox.combine(jax.tree.unflatten(jax.tree.structure(shapes), params), static)
-        module = equinox.nn.inference_mode(module, key is None)
-        if "key" not in inspect.signature(type(module).__call__).parameters:
+        _check_mask(mask, refuse=mixes_rows, model=name)
+        module = equinox.nn.inference_mode(equinox.combine(params, static), key is None)
+        if not takes_key:
             return module(x) if mixes_rows else jax.vmap(module)(x)
         if mixes_rows or key is None:
             return module(x, key=key) if mixes_rows else jax.vmap(lambda row: module(row, key=None))(x)
         return jax.vmap(lambda row, key: module(row, key=key))(x, jax.random.split(key, len(x)))
 
-    return Model(init, apply)
+    return Model(init, apply, getattr(static, "normalization", "not stated"))
+
+
+def _fresh(leaf: jax.ShapeDtypeStruct, key: jax.Array) -> jax.Array:
+    """Makes a generator's state: a key, or a count of what was drawn."""
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.random.split(key, leaf.shape)
+    return jnp.zeros(leaf.shape, leaf.dtype)
+
+
+def _hidden_state(what: str, kinds: Iterable[str]) -> str:
+    return (
+        f"{what} must keep parameters only; got hidden state ({', '.join(sorted(kinds))}): use a norm without running "
+        "statistics, such as GroupNorm, LayerNorm or jmeta.nn.BatchStatistics."
+    )
 
 
 def _check_mask(mask: jax.Array | None, *, refuse: bool, model: str) -> None:

@@ -6,6 +6,7 @@ import optax
 
 from jmeta._objectives import query_loss
 from jmeta._types import Adapted, Batch, Episode, Learner, LossFn, Model, Params
+from jmeta._validation import check_episode
 
 
 def prototypical_networks(
@@ -28,6 +29,7 @@ def prototypical_networks(
         raise ValueError(f"ways must be at least 1; got {ways}.")
 
     def init(key: jax.Array, episode: Episode) -> Params:
+        check_episode(episode, ways=ways)
         return encoder.init(key, episode.support.x)
 
     def adapt(params: Params, key: jax.Array, support: Batch, *, classes: jax.Array | None = None) -> Adapted:

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+PADDINGS = ("SAME", "SAME_LOWER", "VALID")
+
 
 def conv_general_dilated(
     lhs: jax.Array,
@@ -25,6 +27,7 @@ def conv_general_dilated(
     batch_group_count: int = 1,
     precision: Any = None,
     preferred_element_type: Any = None,
+    out_sharding: Any = None,
 ) -> jax.Array:
     """Convolves as patches and one matrix product.
 
@@ -34,7 +37,7 @@ def conv_general_dilated(
       lhs: ``[n, *spatial, channels]`` inputs.
       rhs: ``[*window, channels, features]`` weights.
       window_strides: a stride per spatial axis.
-      padding: ``"SAME"``, ``"VALID"``, or ``(low, high)`` per spatial axis.
+      padding: ``"SAME"``, ``"SAME_LOWER"``, ``"VALID"``, or ``(low, high)`` per spatial axis.
       lhs_dilation: only 1 is supported.
       rhs_dilation: the distance between the taps of the window, per spatial axis.
       dimension_numbers: only channels-last inputs are supported, flax's layout.
@@ -42,6 +45,7 @@ def conv_general_dilated(
       batch_group_count: only 1 is supported.
       precision: of the matrix product.
       preferred_element_type: of the matrix product.
+      out_sharding: only None is supported.
 
     Raises:
       ValueError: for anything not supported, naming it.
@@ -54,6 +58,10 @@ def conv_general_dilated(
         raise ValueError(f"lhs_dilation must be 1, transposed convolution is not supported; got {tuple(lhs_dilation or ())}.")
     if feature_group_count != 1 or batch_group_count != 1:
         raise ValueError(f"feature_group_count and batch_group_count must be 1; got {feature_group_count} and {batch_group_count}.")
+    if out_sharding is not None:
+        raise ValueError(f"out_sharding must be None, sharding is left to the compiler; got {out_sharding}.")
+    if lhs.shape[-1] != rhs.shape[-2]:
+        raise ValueError(f"rhs must have the channels of lhs; got rhs {rhs.shape} for lhs {lhs.shape}.")
     window, dilation = rhs.shape[:spatial], tuple(rhs_dilation or (1,) * spatial)
     taps = _taps(lhs, window, window_strides, padding, dilation, fill=0)
     patches = jnp.concatenate(taps, axis=-1)
@@ -64,7 +72,8 @@ def conv_general_dilated(
 def max_pool(x: jax.Array, window_shape: Sequence[int], strides: Sequence[int] | None = None, padding: Any = "VALID") -> jax.Array:
     """Takes the maximum over windows of ``x [n, *spatial, channels]``, with the signature of ``flax.linen.max_pool``."""
     strides = strides or (1,) * len(window_shape)
-    taps = _taps(x, window_shape, strides, padding, (1,) * len(window_shape), fill=-jnp.inf)
+    lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.inexact) else jnp.iinfo(x.dtype).min
+    taps = _taps(x, window_shape, strides, padding, (1,) * len(window_shape), fill=lowest)
     result = taps[0]
     for tap in taps[1:]:
         result = jnp.maximum(result, tap)
@@ -83,6 +92,8 @@ def _taps(
     spatial = x.shape[1:-1]
     extents = [(size - 1) * step + 1 for size, step in zip(window, dilation, strict=True)]
     if isinstance(padding, str):
+        if padding not in PADDINGS:
+            raise ValueError(f"padding must be one of {', '.join(PADDINGS)} or explicit; got {padding!r}.")
         padding = lax.padtype_to_pads(spatial, extents, strides, padding)
     padded = lax.pad(x, jnp.asarray(fill, x.dtype), [(0, 0, 0), *((low, high, 0) for low, high in padding), (0, 0, 0)])
     sizes = [(length - extent) // stride + 1 for length, extent, stride in zip(padded.shape[1:-1], extents, strides, strict=True)]

@@ -26,7 +26,11 @@ class BatchStatistics(nn.Module):
         scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
         bias = self.param("bias", nn.initializers.zeros, x.shape[-1:])
         axes = tuple(range(x.ndim - 1))
-        where = None if mask is None else mask.reshape(-1, *[1] * (x.ndim - 1))
+        where = None
+        if mask is not None:
+            # A padded row may hold NaN, and in a batch without a real row any finite statistics do.
+            x = jnp.where(_leading(mask, x), x, 0)
+            where = _leading(mask | ~mask.any(), x)
         centered = x - x.mean(axes, keepdims=True, where=where)
         variance = jnp.square(centered).mean(axes, keepdims=True, where=where)
         return centered * (jax.lax.rsqrt(variance + self.epsilon) * _trailing(scale, x)) + _trailing(bias, x)
@@ -80,6 +84,11 @@ class MultilayerPerceptron(nn.Module):
         for features in self.features[:-1]:
             x = self.activation(nn.Dense(features)(x))
         return nn.Dense(self.features[-1])(x)
+
+
+def _leading(mask: jax.Array, x: jax.Array) -> jax.Array:
+    """Gives a vector of rows the rank of ``x``."""
+    return mask.reshape(-1, *[1] * (x.ndim - 1))
 
 
 def _trailing(vector: jax.Array, x: jax.Array) -> jax.Array:

@@ -6,6 +6,7 @@ import optax
 from jmeta._adaptation import Adjoint, gradient_descent, unrolled
 from jmeta._objectives import query_loss, score
 from jmeta._types import Adapted, Batch, EncoderHead, Episode, Learner, LossFn, Metrics, Params
+from jmeta._validation import checked_init
 from jmeta.models import compose
 
 
@@ -34,7 +35,7 @@ def anil(
     encoder, head = model
 
     def init(key: jax.Array, episode: Episode) -> Params:
-        return compose(encoder, head).init(key, episode.support.x)
+        return checked_init(compose(encoder, head), key, episode)
 
     def support_loss(
         adapted: Adapted, key: jax.Array, data: tuple[Batch, jax.Array | None], *, step: jax.Array | int = 0

@@ -10,6 +10,7 @@ import optax
 from jmeta._adaptation import Adjoint, gradient_descent, unrolled
 from jmeta._objectives import query_loss, score
 from jmeta._types import Adapted, Batch, Episode, Learner, LossFn, Metrics, Model, Params
+from jmeta._validation import checked_init
 
 
 def maml(
@@ -36,7 +37,7 @@ def maml(
     """
 
     def init(key: jax.Array, episode: Episode) -> Params:
-        return model.init(key, episode.support.x)
+        return checked_init(model, key, episode)
 
     def support_loss(
         adapted: Adapted, key: jax.Array, data: tuple[Batch, jax.Array | None], *, step: jax.Array | int = 0

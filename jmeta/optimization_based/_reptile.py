@@ -10,6 +10,7 @@ import optax
 from jmeta._adaptation import first_order, gradient_descent
 from jmeta._objectives import score
 from jmeta._types import Adapted, Batch, Episode, Learner, LossFn, Metrics, Model, Params
+from jmeta._validation import check_rows, checked_init
 
 
 def reptile(
@@ -39,7 +40,7 @@ def reptile(
         raise ValueError(f"batch_size must be at least 1; got {batch_size}.")
 
     def init(key: jax.Array, episode: Episode) -> Params:
-        return model.init(key, episode.support.x)
+        return checked_init(model, key, episode)
 
     def task_loss(
         adapted: Adapted, key: jax.Array, data: tuple[Batch, jax.Array | None], *, step: jax.Array | int = 0
@@ -71,6 +72,8 @@ def reptile(
 
     def loss(params: Params, key: jax.Array, episode: Episode, *, step: jax.Array | int = 0) -> tuple[jax.Array, Metrics]:
         del step
+        check_rows("support", episode.support)
+        check_rows("query", episode.query)
         rows = jax.tree.map(lambda *parts: jnp.concatenate(parts), *map(_with_mask, episode[:2]))
         adapted = jax.lax.stop_gradient(adapt(params, key, rows, classes=episode.classes))
         outputs = model.apply(adapted, rows.x, mask=rows.mask)

@@ -83,7 +83,7 @@ def from_classes(
         chosen = jax.lax.top_k(jax.random.uniform(class_key, (available,)), ways)[1]
         turns, chosen = (chosen // len(x), chosen % len(x)) if rotations else (None, chosen)
         ranks = jax.random.uniform(example_key, (ways, x.shape[1]))
-        ranks = jnp.where(jnp.arange(x.shape[1]) < data["counts"][chosen][:, None], ranks, -1)
+        ranks = jnp.where(jnp.arange(x.shape[1])[None] < data["counts"][chosen][:, None], ranks, -1)
         examples = jax.lax.top_k(ranks, shots + queries)[1]
         drawn = _as_float(data["x"][chosen[:, None], examples])
         drawn = drawn if turns is None else jax.vmap(_rotate)(drawn, turns)
@@ -104,7 +104,8 @@ def _rotate(images: jax.Array, turns: jax.Array) -> jax.Array:
 
 
 def _as_float(x: jax.Array) -> jax.Array:
-    return x / jnp.asarray(255, float) if x.dtype == jnp.uint8 else x
+    # A product: XLA turns a division by a constant into one under jit only, and the episode would differ in the last bit.
+    return x * jnp.asarray(1 / 255, float) if x.dtype == jnp.uint8 else x
 
 
 def _check_arrays(x: np.ndarray, y: np.ndarray) -> None:

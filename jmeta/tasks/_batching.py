@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from jmeta._types import Batch, Episode, Sampler
 
@@ -25,7 +26,13 @@ def batch_tasks(sampler: Sampler, tasks: int) -> Sampler:
 
 
 def combine(samplers: Mapping[str, Sampler]) -> Sampler:
-    """Draws from several samplers by name, which gives the data of a ``mixture``."""
+    """Draws from several samplers by name, which gives the data of a ``mixture``.
+
+    Raises:
+      ValueError: if there are none.
+    """
+    if not samplers:
+        raise ValueError("samplers must name at least one sampler; got an empty mapping.")
     names = sorted(samplers)
 
     def sample(data: Any, key: jax.Array) -> Any:
@@ -45,13 +52,16 @@ def pad_episode(episode: Episode, *, support: int, query: int, ways: int | None 
       ways: classes of the padded task; None for tasks without classes. The real classes are the labels that occur in the support.
 
     Raises:
-      ValueError: if a target size is smaller than the task.
+      ValueError: if a target size is smaller than the task; for ``ways`` outside jit only.
     """
     classes = episode.classes
     if ways is not None:
+        largest = jnp.max(episode.support.y, initial=-1, where=episode.support.mask)
+        if not isinstance(largest, Tracer) and largest >= ways:
+            raise ValueError(f"ways must exceed every label of the task; got ways={ways} and label {largest}.")
         labels = jnp.arange(ways)[:, None] == episode.support.y[None]
         if episode.support.mask is not None:
-            labels = labels & episode.support.mask
+            labels = labels & episode.support.mask[None]
         classes = labels.any(axis=1)
     return Episode(_pad(episode.support, support, "support"), _pad(episode.query, query, "query"), classes)
 

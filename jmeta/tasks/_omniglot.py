@@ -7,7 +7,9 @@ import io
 import os
 import re
 import zipfile
+import zlib
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +21,23 @@ SPLITS = ("train", "validation", "test")
 SIZE, DRAWINGS = 28, 20
 ARCHIVE = "omniglot28.npz"
 ZIPS = ("images_background.zip", "images_evaluation.zip")
+# The order of the characters in omniglot28.npz, so that both sources give the same episodes.
+ALPHABETS: Sequence[str] = """
+Arcadian Armenian Asomtavruli_(Georgian) Balinese Bengali Blackfoot_(Canadian_Aboriginal_Syllabics) Braille Cyrillic
+Early_Aramaic Syriac_(Estrangelo) Anglo-Saxon_Futhorc Futurama Grantha Greek Gujarati Hebrew Japanese_(hiragana)
+Inuktitut_(Canadian_Aboriginal_Syllabics) Malay_(Jawi_-_Arabic) Japanese_(katakana) Korean Latin Alphabet_of_the_Magi
+Mkhedruli_(Georgian) Burmese_(Myanmar) N_Ko Ojibwe_(Canadian_Aboriginal_Syllabics) Sanskrit Tagalog Tifinagh Angelic
+Atemayar_Qelisayer Atlantean Aurek-Besh Avesta Ge_ez Glagolitic Gurmukhi Kannada Keble Malayalam Manipuri Mongolian
+Old_Church_Slavonic_(Cyrillic) Oriya Syriac_(Serto) Sylheti Tengwar Tibetan ULOG
+""".split()  # noqa: SIM905
 # Whole alphabets, except that Gurmukhi is divided.
 VALIDATION_ALPHABETS = frozenset({"Armenian", "Bengali", "Early_Aramaic", "Hebrew", "Mkhedruli_(Georgian)"})
 TRAINING_EVALUATION_ALPHABETS = frozenset(
     {"Angelic", "Atemayar_Qelisayer", "Atlantean", "Aurek-Besh", "Avesta", "Ge_ez", "Glagolitic"}
 )
 DIVIDED_ALPHABET, LAST_TRAINING_CHARACTER = "Gurmukhi", 41
+# What zipfile, zlib, numpy and pillow raise for damaged bytes.
+DAMAGE = (EOFError, KeyError, OSError, SyntaxError, ValueError, zipfile.BadZipFile, zlib.error)
 
 
 def omniglot(
@@ -80,9 +93,10 @@ def _read_archive(file: Path, split: str) -> np.ndarray:
     """Reads ``images [1623, 20, 28, 28]`` and the split's classes from an npz file."""
     name = f"vinyals_{'val' if split == 'validation' else split}"
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        # Opened here, because np.load leaves a damaged file open.
+        with open(file, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
             images, classes = archive["images"], archive[name]
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise ValueError(f"path {file} is not a sound Omniglot archive ({error}); expected arrays images and {name}.") from error
     if images.shape[1:] != (DRAWINGS, SIZE, SIZE):
         raise ValueError(f"path {file} must hold images [characters, {DRAWINGS}, {SIZE}, {SIZE}]; got {images.shape}.")
@@ -95,7 +109,7 @@ def _read_zips(folder: Path, split: str) -> np.ndarray:
         from PIL import Image
     except ImportError as error:
         raise ImportError("reading the official Omniglot archives needs pillow: pip install 'jmeta[images]'.") from error
-    characters: dict[tuple[str, int], list[np.ndarray]] = defaultdict(list)
+    characters: dict[tuple[int, int], list[np.ndarray]] = defaultdict(list)
     for name in ZIPS:
         try:
             with zipfile.ZipFile(folder / name) as archive:
@@ -103,14 +117,17 @@ def _read_zips(folder: Path, split: str) -> np.ndarray:
                     if (place := _character(entry)) and _split_of(*place, background=name == ZIPS[0]) == split:
                         with Image.open(io.BytesIO(archive.read(entry))) as drawing:
                             small = drawing.convert("L").resize((SIZE, SIZE), Image.Resampling.NEAREST)
-                            characters[place].append(255 - np.asarray(small))
-        except (OSError, zipfile.BadZipFile) as error:
-            raise ValueError(f"path {folder / name} is not a sound Omniglot archive ({error}).") from error
-    if wrong := {place: len(drawings) for place, drawings in characters.items() if len(drawings) != DRAWINGS}:
-        place, count = next(iter(wrong.items()))
-        raise ValueError(f"path {folder} must hold {DRAWINGS} drawings of every character; got {count} of {place}.")
+                            characters[ALPHABETS.index(place[0]), place[1]].append(255 - np.asarray(small))
+        except DAMAGE as error:
+            raise ValueError(f"path {folder / name} is no sound Omniglot archive ({error}); expected the official one.") from error
     if not characters:
         raise ValueError(f"path {folder} must hold drawings of the {split} split; got none.")
+    for alphabet, number in sorted(characters):
+        if (count := len(characters[alphabet, number])) != DRAWINGS:
+            raise ValueError(
+                f"path {folder} must hold {DRAWINGS} drawings of every character; got {count} of character {number} of "
+                f"{ALPHABETS[alphabet]}."
+            )
     return np.stack([np.stack(characters[place]) for place in sorted(characters)])
 
 

@@ -1,0 +1,1 @@
+"""Measurements whose results the README shows; each module runs with ``python -m``."""

@@ -1,0 +1,8 @@
+"""``python -m jmeta`` and the command ``jmeta``."""
+
+import sys
+
+from jmeta._cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

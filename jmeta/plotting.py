@@ -1,0 +1,168 @@
+"""Figures of training, of adapting, and of regression tasks. They need the extra ``plot``; no global state is touched."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jmeta._types import Batch, Episode, Learner, Params
+from jmeta.evaluation import Estimate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREY = "tab:blue", "tab:orange", "0.55"
+COLUMNS = 3
+
+
+class Evaluated(Protocol):
+    """What :func:`adaptation_curve` draws; an ``Evaluation`` is one."""
+
+    @property
+    def metric(self) -> str:
+        """The name of the metric."""
+        ...
+
+    @property
+    def after_steps(self) -> Sequence[Estimate]:
+        """The estimate after 0, 1, ..., k adaptation steps."""
+        ...
+
+
+def training_curve(metrics: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draws every metric of a training against the step, on training and on validation tasks.
+
+    Args:
+      metrics: the lines of ``metrics.jsonl``: each a ``step`` with what was measured there; the names of what was measured on
+        validation tasks begin with ``validation/``.
+
+    Raises:
+      ValueError: if there is no line.
+    """
+    if not metrics:
+        raise ValueError("metrics must hold at least one line; got none.")
+    names = dict.fromkeys(name.removeprefix("validation/") for line in metrics for name in line if name != "step")
+    # A regression's metric is its loss.
+    kinds = [kind for kind in names if kind == "loss" or _values(metrics, kind) != _values(metrics, "loss")]
+    figure, panels = _panels(1, len(kinds), (6.0, 4.0))
+    from matplotlib.ticker import LogLocator
+
+    for axes, kind in zip(panels, kinds, strict=True):
+        for name, label, color in ((kind, "training tasks", BLUE), (f"validation/{kind}", "validation tasks", ORANGE)):
+            points = [(line["step"], line[name]) for line in metrics if line.get(name) is not None]
+            if points:
+                axes.plot(*zip(*points, strict=True), label=label, color=color, marker="o", markersize=2.5, linewidth=1.2)
+        if kind != "accuracy":
+            axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter("")
+        _label(axes, "training steps", _words(kind))
+        axes.legend()
+    return figure
+
+
+def adaptation_curve(evaluations: Mapping[str, Evaluated], *, references: Mapping[str, float] | None = None) -> Figure:
+    """Draws a metric against the adaptation steps, with its 95 % intervals.
+
+    Args:
+      evaluations: by the name to show; all with one metric.
+      references: scores that do not depend on the steps, by the name to show.
+
+    Raises:
+      ValueError: if there is no evaluation or they have several metrics.
+    """
+    kinds = {evaluated.metric for evaluated in evaluations.values()}
+    if len(kinds) != 1:
+        raise ValueError(f"evaluations must have one metric; got {sorted(kinds)}.")
+    figure, (axes,) = _panels(1, 1, (6.4, 4.4))
+    from matplotlib.ticker import MaxNLocator
+
+    for name, evaluated in evaluations.items():
+        mean, half_width = np.array(evaluated.after_steps, float).T
+        steps = np.arange(len(mean))
+        (line,) = axes.plot(steps, mean, marker="o", markersize=4, label=name)
+        axes.fill_between(steps, mean - half_width, mean + half_width, color=line.get_color(), alpha=0.2, linewidth=0)
+    for (name, value), style in zip((references or {}).items(), ("--", ":", "-."), strict=False):
+        axes.axhline(value, color=GREY, linestyle=style, label=name)
+    if kinds != {"accuracy"}:
+        axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _label(axes, "adaptation steps (gradient steps on the support)", f"{_words(*kinds)} on query examples")
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    return figure
+
+
+def regression_tasks(learner: Learner, params: Params, episodes: Episode, *, num_steps: int) -> Figure:
+    """Draws a page of one-dimensional regression tasks: the curve before and after adapting.
+
+    Args:
+      learner: a learner with a path.
+      params: its parameters.
+      episodes: leaves ``[tasks, n, 1]``; the queries show the truth.
+      num_steps: adaptation steps.
+
+    Raises:
+      ValueError: if the learner's adaptation is not iterative.
+    """
+    if learner.path is None:
+        raise ValueError("learner must have a path, to draw before and after adapting; got one without.")
+    tasks = len(episodes.query.y)
+    figure, panels = _panels(-(-tasks // COLUMNS), min(tasks, COLUMNS), (3.6, 2.6), share=True)
+    x = jnp.linspace(episodes.query.x.min(), episodes.query.x.max(), 200)[:, None]
+    before, after = _before_and_after(learner, params, episodes, x, num_steps)
+    for task, axes in enumerate(panels[:tasks]):
+        support, query = jax.tree.map(lambda leaf, task=task: leaf[task], (episodes.support, episodes.query))
+        order = np.argsort(np.asarray(query.x[:, 0]))
+        axes.plot(query.x[order, 0], query.y[order, 0], color=GREY, linewidth=3, alpha=0.6, label="truth")
+        axes.plot(x, before[task], color=ORANGE, linestyle=":", label="before adapting")
+        axes.plot(x, after[task], color=BLUE, label=f"after {num_steps} steps")
+        axes.plot(support.x, support.y, color="black", linestyle="", marker="^", markersize=6, label="support")
+        axes.grid(alpha=0.3)
+    figure.supxlabel("x")
+    figure.supylabel("y")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
+    return figure
+
+
+def _before_and_after(
+    learner: Learner, params: Params, episodes: Episode, x: jax.Array, num_steps: int
+) -> tuple[jax.Array, jax.Array]:
+    @jax.jit
+    @functools.partial(jax.vmap, in_axes=(None, 0))
+    def curves(params: Params, support: Batch) -> tuple[jax.Array, jax.Array]:
+        path = learner.path(params, jax.random.key(0), support, num_steps) if learner.path else None
+        first, last = (jax.tree.map(lambda leaf, at=at: leaf[at], path) for at in (0, -1))
+        return learner.predict(params, first, x), learner.predict(params, last, x)
+
+    return curves(params, episodes.support)
+
+
+def _panels(rows: int, columns: int, size: tuple[float, float], *, share: bool = False) -> tuple[Figure, list[Axes]]:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("plots need matplotlib: pip install 'jmeta[plot]'.") from error
+    figure = Figure(figsize=(columns * size[0], rows * size[1]), dpi=120, layout="constrained")
+    axes = figure.subplots(rows, columns, sharex=share, sharey=share, squeeze=False)
+    return figure, list(axes.flat)
+
+
+def _label(axes: Axes, x: str, y: str) -> None:
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(alpha=0.3)
+
+
+def _values(metrics: Sequence[Mapping[str, Any]], kind: str) -> list[Any]:
+    return [line.get(f"validation/{kind}") for line in metrics]
+
+
+def _words(metric: str) -> str:
+    return {"squared_error": "mean squared error"}.get(metric, metric.replace("_", " "))

@@ -1,0 +1,121 @@
+"""PCGrad against the paper's loop."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import jmeta
+from jmeta import aggregation
+
+KEY = jax.random.key(0)
+
+
+def naive(gradients, orders):
+    """Algorithm 1 of Yu et al. on rows ``[tasks, d]``; ``orders[i]`` are the other tasks in the order they are met."""
+    total = np.zeros(gradients.shape[1])
+    for task, order in enumerate(orders):
+        surgery = gradients[task].copy()
+        for other in order:
+            product = surgery @ gradients[other]
+            if other != task and product < 0:
+                surgery -= product / (gradients[other] @ gradients[other]) * gradients[other]
+        total += surgery
+    return total
+
+
+def combine(aggregator, rows, key=None):
+    """Applies an aggregator to rows that are split over two leaves of a tree."""
+    tree = {"matrix": rows[:, :4].reshape(-1, 2, 2), "vector": rows[:, 4:]}
+    combined, _ = aggregator.update(tree, aggregator.init(None), None, losses=None, key=key)
+    return np.concatenate([np.ravel(combined["matrix"]), combined["vector"]])
+
+
+def draw(tasks, seed=0):
+    return np.random.default_rng(seed).normal(size=(tasks, 6))
+
+
+@pytest.mark.parametrize("tasks", [1, 2, 3, 7])
+def test_in_task_order_it_is_the_paper_s_loop(x64, tasks):
+    rows = draw(tasks)
+    expected = naive(rows, [range(tasks)] * tasks)
+    assert tasks < 3 or np.abs(expected - rows.sum(axis=0)).max() > 0.1
+    np.testing.assert_allclose(combine(aggregation.pcgrad(shuffle=False), jnp.asarray(rows)), expected, rtol=1e-10)
+
+
+def test_shuffled_it_is_the_loop_in_every_order_there_is(x64):
+    """Three tasks meet the two others in one of two orders each: eight results, all of them drawn, and no other."""
+    rows = -np.abs(draw(3)) * [[1], [-1], [-1]] + draw(3, seed=1)
+    possible = [naive(rows, orders) for orders in itertools.product(*[[(b, c), (c, b)] for b, c in [(1, 2), (0, 2), (0, 1)]])]
+    shuffled = jax.jit(lambda rows, key: combine_traced(aggregation.pcgrad(), rows, key))
+    seen = set()
+    for key in jax.random.split(KEY, 100):
+        distances = [np.abs(np.asarray(shuffled(jnp.asarray(rows), key)) - result).max() for result in possible]
+        assert min(distances) < 1e-10
+        seen |= {index for index, distance in enumerate(distances) if distance < 1e-10}
+    assert len({tuple(np.round(result, 8)) for result in possible}) > 1
+    assert seen == set(range(8))
+
+
+def combine_traced(aggregator, rows, key):
+    return aggregator.update({"rows": rows}, aggregator.init(None), None, losses=None, key=key)[0]["rows"]
+
+
+def test_two_tasks_have_a_closed_form_in_any_order(x64):
+    """g1 + g2 - <g1, g2> (g1 / |g1|^2 + g2 / |g2|^2) where they conflict, the sum where they do not."""
+    first, second = draw(2)
+    second = second - 2 * max(first @ second, 0) / (first @ first) * first
+    product = first @ second
+    assert product < 0
+    expected = first + second - product * (first / (first @ first) + second / (second @ second))
+    np.testing.assert_allclose(combine(jmeta.pcgrad(), jnp.stack([first, second]), KEY), expected, rtol=1e-10)
+    np.testing.assert_allclose(combine(jmeta.pcgrad(), jnp.stack([first, -second]), KEY), first - second, rtol=1e-12)
+
+
+def test_a_zero_gradient_conflicts_with_nothing():
+    rows = jnp.array([[1.0] * 6, [0.0] * 6, [-1.0, 2, 0, 0, 0, 0]])
+    assert np.isfinite(combine(jmeta.pcgrad(), rows, KEY)).all()
+
+
+def test_sum_and_mean(x64):
+    rows = draw(4)
+    np.testing.assert_allclose(combine(aggregation.sum(), jnp.asarray(rows)), rows.sum(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(combine(aggregation.mean(), jnp.asarray(rows)), rows.mean(axis=0), rtol=1e-12)
+
+
+def test_shuffling_needs_a_key():
+    with pytest.raises(ValueError, match=r"key must be given to pcgrad\(shuffle=True\); got None"):
+        combine(jmeta.pcgrad(), jnp.ones((2, 6)))
+
+
+IN_ORDER = jax.jit(lambda rows: combine_traced(aggregation.pcgrad(shuffle=False), rows, None))
+
+
+@settings(derandomize=True, deadline=None, max_examples=20)
+@given(seed=st.integers(0, 10_000))
+def test_two_tasks_never_conflict_afterwards(seed):
+    rows = draw(2, seed).astype(np.float32)
+    # Rounding of products of order ten.
+    assert (rows @ np.asarray(IN_ORDER(rows)) > -1e-5).all()
+
+
+@settings(derandomize=True, deadline=None, max_examples=20)
+@given(seed=st.integers(0, 10_000), scale=st.floats(0.01, 100))
+def test_scaling_all_gradients_scales_the_result(seed, scale):
+    rows, scale = draw(2, seed).astype(np.float32), np.float32(scale)
+    np.testing.assert_allclose(IN_ORDER(scale * rows), scale * np.asarray(IN_ORDER(rows)), rtol=1e-4, atol=1e-5 * scale)
+
+
+def test_own_aggregators_of_the_gramian_are_weights(x64):
+    """``weighted_by_gramian`` gives the products of all leaves together and takes one weight per task."""
+    rows = draw(3)
+    seen = []
+    half = aggregation.weighted_by_gramian(lambda gramian, key: seen.append(gramian) or jnp.array([0.5, 0.0, 2.0]))
+    np.testing.assert_allclose(combine(half, jnp.asarray(rows)), 0.5 * rows[0] + 2 * rows[2], rtol=1e-12)
+    np.testing.assert_allclose(seen[0], rows @ rows.T, rtol=1e-12)
+    assert isinstance(half, optax.GradientTransformationExtraArgs)

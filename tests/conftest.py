@@ -1,0 +1,25 @@
+"""Settings for the whole suite."""
+
+import os
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def x64():
+    """Float64 for one test."""
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", False)
+
+
+@pytest.fixture(scope="session")
+def omniglot_path():
+    """The folder of the real Omniglot data; a test that needs it is skipped where it is absent."""
+    root = os.environ.get("JMETA_DATA")
+    if not root or not os.path.isdir(os.path.join(root, "omniglot")):
+        pytest.skip("no Omniglot data: set JMETA_DATA to the folder that holds it as 'omniglot'.")
+    return os.path.join(root, "omniglot")

@@ -1,0 +1,100 @@
+"""Hard parameter sharing between a regression and a classification of different sizes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jmeta
+from jmeta import testing
+
+KEY = jax.random.key(0)
+
+
+def linear(features, activation=lambda x: x):
+    return jmeta.Model(
+        lambda key, x: jax.random.normal(key, (x.shape[-1], features)),
+        lambda params, x, *, key=None, mask=None: activation(x @ params),
+    )
+
+
+cross_entropy = optax.softmax_cross_entropy_with_integer_labels
+MODEL = jmeta.hard_parameter_sharing(
+    linear(4, jnp.tanh),
+    {"pose": jmeta.Task(linear(2), jmeta.squared_error), "kind": jmeta.Task(linear(3), cross_entropy)},
+)
+
+
+def data():
+    keys = jax.random.split(KEY, 3)
+    return {
+        "pose": jmeta.Batch(jax.random.normal(keys[0], (5, 3)), jax.random.normal(keys[1], (5, 2))),
+        "kind": jmeta.Batch(jax.random.normal(keys[2], (7, 3)), jnp.arange(7) % 3),
+    }
+
+
+def by_hand(params, batches):
+    """The two losses, written out."""
+    pose, kind = batches["pose"], batches["kind"]
+    squares = jnp.square(jnp.tanh(pose.x @ params.encoder) @ params.head["pose"] - pose.y).mean()
+    logits = jax.nn.log_softmax(jnp.tanh(kind.x @ params.encoder) @ params.head["kind"])
+    return {"pose": squares, "kind": -logits[jnp.arange(len(kind.y)), kind.y].mean()}
+
+
+def test_gradient_of_the_mixture_agrees_with_central_differences(x64):
+    params = MODEL.init(KEY, data())
+    testing.check_gradient(jmeta.mixture(MODEL.objectives, {"kind": 0.3}), params, KEY, data(), tolerance=1e-6)
+
+
+def test_each_task_has_its_own_head_loss_and_batch_size(x64):
+    params = MODEL.init(KEY, data())
+    assert params.encoder.shape == (3, 4)
+    assert {name: head.shape for name, head in params.head.items()} == {"pose": (4, 2), "kind": (4, 3)}
+    expected = by_hand(params, data())
+    for name, objective in MODEL.objectives.items():
+        np.testing.assert_allclose(objective(params, KEY, data()[name])[0], expected[name], rtol=1e-12)
+    losses, _ = jmeta.task_losses(MODEL.objectives)(params, KEY, data())
+    np.testing.assert_allclose(losses, [expected["kind"], expected["pose"]], rtol=1e-12)
+
+
+def test_task_gradients_are_those_of_the_tasks_alone_with_zeros_for_the_other_head(x64):
+    params = MODEL.init(KEY, data())
+    _, gradients = jax.jit(jmeta.task_gradients(MODEL.objectives))(params, KEY, data())
+    for row, name in enumerate(["kind", "pose"]):
+        expected = jax.grad(lambda params: by_hand(params, data())[name])(params)  # noqa: B023
+        got = jax.tree.map(lambda leaf: leaf[row], gradients)  # noqa: B023
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-14), got, expected)
+    assert not gradients.head["pose"][0].any()
+    assert not gradients.head["kind"][1].any()
+
+
+def test_joint_losses_are_those_of_the_tasks_on_their_common_input(x64):
+    params = MODEL.init(KEY, data())
+    x, y = data()["pose"].x, {"pose": data()["pose"].y, "kind": jnp.arange(5) % 3}
+    mask = jnp.arange(5) < 4
+    losses, metrics = MODEL.joint_losses(params, KEY, jmeta.Batch(x, y, mask))
+    expected = by_hand(params, {name: jmeta.Batch(x[:4], y[name][:4]) for name in y})
+    np.testing.assert_allclose(losses, [expected["kind"], expected["pose"]], rtol=1e-12)
+    np.testing.assert_allclose(metrics["pose/loss"], expected["pose"], rtol=1e-12)
+
+
+def test_the_encoder_runs_once_for_tasks_that_share_their_input():
+    calls = []
+    encoder = linear(4)
+    counted = encoder._replace(apply=lambda params, x, **options: calls.append(x.shape) or encoder.apply(params, x, **options))
+    task = jmeta.Task(linear(2), jmeta.squared_error)
+    model = jmeta.hard_parameter_sharing(counted, {"a": task, "b": task})
+    batch = jmeta.Batch(jnp.ones((5, 3)), {"a": jnp.ones((5, 2)), "b": jnp.ones((5, 2))})
+    params = jmeta.EncoderHead(jnp.ones((3, 4)), {"a": jnp.ones((4, 2)), "b": jnp.ones((4, 2))})
+    model.joint_losses(params, KEY, batch)
+    assert calls == [(5, 3)]
+
+
+def test_bad_tasks_and_data_are_refused():
+    with pytest.raises(ValueError, match="tasks must name at least one task; got an empty mapping"):
+        jmeta.hard_parameter_sharing(linear(4), {})
+    with pytest.raises(ValueError, match=r"data must have an entry for each of \['kind', 'pose'\]; got \['pose'\]"):
+        MODEL.init(KEY, {"pose": data()["pose"]})
+    with pytest.raises(ValueError, match="outputs and targets must have one shape"):
+        MODEL.objectives["pose"](MODEL.init(KEY, data()), KEY, data()["pose"]._replace(y=jnp.ones(5)))

@@ -1,0 +1,160 @@
+"""Convolution and pooling as patches against XLA's own."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen, nnx
+from jax import lax
+
+from jmeta.nn import conv_general_dilated, max_pool
+
+NHWC, NWC = ("NHWC", "HWIO", "NHWC"), ("NWC", "WIO", "NWC")
+# input, kernel, strides, padding, dilation
+CASES = {
+    "same": ((2, 5, 6, 3), (3, 3, 3, 4), (1, 1), "SAME", None),
+    "same, strided, odd": ((2, 7, 5, 2), (3, 3, 2, 3), (2, 2), "SAME", None),
+    "valid, unequal": ((1, 6, 5, 2), (2, 3, 2, 1), (1, 2), "VALID", None),
+    "explicit, one-sided": ((2, 4, 5, 1), (3, 2, 1, 2), (2, 1), [(0, 2), (1, 0)], None),
+    "same, lower": ((1, 6, 5, 2), (2, 3, 2, 2), (1, 2), "SAME_LOWER", None),
+    "dilated, same": ((1, 7, 7, 2), (3, 2, 2, 2), (1, 1), "SAME", (2, 3)),
+    "dilated, strided, valid": ((1, 9, 8, 1), (3, 3, 1, 2), (2, 1), "VALID", (2, 2)),
+    "negative padding": ((1, 6, 6, 1), (2, 2, 1, 1), (1, 1), [(-1, 0), (0, -2)], None),
+    "one pixel": ((3, 1, 1, 2), (1, 1, 2, 2), (1, 1), "SAME", None),
+    "1-D": ((2, 9, 3), (4, 3, 2), (3,), "SAME", (2,)),
+}
+
+
+def pair(name, dtype=jnp.float64):
+    """Inputs, and both convolutions as functions of them."""
+    shape, kernel, strides, padding, dilation = CASES[name]
+    random = np.random.default_rng(0)
+    lhs, rhs = jnp.asarray(random.normal(size=shape), dtype), jnp.asarray(random.normal(size=kernel), dtype)
+    options = {
+        "window_strides": strides,
+        "padding": padding,
+        "rhs_dilation": dilation,
+        "dimension_numbers": NHWC if len(shape) == 4 else NWC,
+    }
+    return lhs, rhs, functools.partial(conv_general_dilated, **options), functools.partial(lax.conv_general_dilated, **options)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_values_and_first_derivatives_are_those_of_lax(x64, name):
+    lhs, rhs, ours, theirs = pair(name)
+
+    def both(convolve):
+        def value(lhs, rhs):
+            outputs = convolve(lhs, rhs)
+            return jnp.sum(jnp.sin(outputs)), outputs
+
+        (_, outputs), gradients = jax.jit(jax.value_and_grad(value, argnums=(0, 1), has_aux=True))(lhs, rhs)
+        return outputs, *gradients
+
+    for one, other in zip(both(ours), both(theirs), strict=True):
+        assert one.shape == other.shape
+        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["same, strided, odd", "dilated, strided, valid", "1-D"])
+def test_second_derivatives_are_those_of_lax_in_both_modes(x64, name):
+    lhs, rhs, ours, theirs = pair(name)
+
+    def products(convolve):
+        gradient = jax.grad(lambda arguments: jnp.sum(jnp.sin(convolve(*arguments)) ** 2))
+        point = direction = (lhs, rhs)
+        forward = jax.jvp(gradient, (point,), (direction,))[1]
+        reverse = jax.vjp(gradient, point)[1](direction)[0]
+        return forward, reverse
+
+    (forward, reverse), (expected, _) = jax.jit(products, static_argnums=0)(ours), jax.jit(products, static_argnums=0)(theirs)
+    for one, two, other in zip(forward, reverse, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-10)
+        np.testing.assert_allclose(two, other, rtol=1e-10, atol=1e-10)
+
+
+# Sums of 27 products of order one: a few roundings of float32; bfloat16 rounds the result to 8 bits.
+@pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 1e-5), (jnp.bfloat16, 0.05)])
+def test_narrow_types_are_kept(dtype, tolerance):
+    lhs, rhs, ours, _ = pair("same", dtype)
+    exact = pair("same", jnp.float32)
+    result = ours(lhs, rhs)
+    assert result.dtype == dtype
+    np.testing.assert_allclose(result.astype(jnp.float32), exact[3](exact[0], exact[1]), rtol=tolerance, atol=tolerance)
+    assert ours(lhs, rhs, preferred_element_type=jnp.float32).dtype == jnp.float32
+
+
+def test_mapping_over_weights_leaves_no_convolution():
+    lhs, rhs, ours, theirs = pair("same", jnp.float32)
+    weights = jnp.stack([rhs, 2 * rhs])
+    mapped = jax.vmap(ours, in_axes=(None, 0))
+    np.testing.assert_allclose(mapped(lhs, weights)[1], 2 * theirs(lhs, rhs), rtol=1e-5, atol=1e-5)
+    gradient = jax.make_jaxpr(jax.grad(lambda weights: mapped(lhs, weights).sum()))(weights)
+    assert "conv_general_dilated" not in str(gradient)
+
+
+def test_it_is_an_argument_of_linen_conv():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 7, 7, 3)), jnp.float32)
+    options = {"features": 4, "kernel_size": (3, 3), "strides": (2, 2), "kernel_dilation": (2, 2)}
+    theirs = linen.Conv(**options)
+    params = theirs.init(jax.random.key(0), x)
+    ours = linen.Conv(**options, conv_general_dilated=conv_general_dilated)
+    np.testing.assert_allclose(ours.apply(params, x), theirs.apply(params, x), rtol=1e-5, atol=1e-5)
+
+
+def test_it_is_an_argument_of_nnx_conv():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 7, 7, 3)), jnp.float32)
+    theirs, ours = (
+        nnx.Conv(3, 4, (3, 3), strides=2, padding="VALID", rngs=nnx.Rngs(0), **extra)
+        for extra in ({}, {"conv_general_dilated": conv_general_dilated})
+    )
+    np.testing.assert_allclose(ours(x), theirs(x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lhs_dilation": (2, 1)}, r"lhs_dilation must be 1, .* got \(2, 1\)"),
+        ({"feature_group_count": 3}, "feature_group_count and batch_group_count must be 1; got 3 and 1"),
+        ({"batch_group_count": 2}, "must be 1; got 1 and 2"),
+        ({"dimension_numbers": ("NCHW", "OIHW", "NCHW")}, "dimension_numbers must be channels-last"),
+        ({"out_sharding": "model"}, "out_sharding must be None, .* got model"),
+        ({"rhs": (3, 3, 2, 4)}, r"rhs must have the channels of lhs; got rhs \(3, 3, 2, 4\) for lhs \(2, 6, 6, 3\)"),
+        ({"padding": "FULL"}, "padding must be one of SAME, SAME_LOWER, VALID or explicit; got 'FULL'"),
+    ],
+)
+def test_what_is_not_supported_says_so(options, message):
+    lhs, rhs = jnp.zeros((2, 6, 6, 3)), jnp.zeros(options.pop("rhs", (3, 3, 3, 4)))
+    with pytest.raises(ValueError, match=message):
+        conv_general_dilated(lhs, rhs, **({"window_strides": (1, 1), "padding": "SAME"} | options))
+
+
+@pytest.mark.parametrize(
+    ("shape", "window", "strides", "padding"),
+    [
+        ((2, 7, 6, 3), (2, 2), (2, 2), "VALID"),
+        ((2, 7, 6, 3), (3, 2), (2, 1), "SAME"),
+        ((2, 5, 5, 1), (3, 3), None, "VALID"),
+        ((1, 4, 4, 2), (2, 2), (2, 2), ((1, 0), (0, 1))),
+        ((2, 9, 3), (2,), (2,), "VALID"),
+    ],
+)
+def test_pooling_is_flaxs(shape, window, strides, padding):
+    x = jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
+
+    def both(pool):
+        # Distinct values: no ties, where the two may share the gradient differently.
+        return pool(x, window, strides, padding), jax.grad(lambda x: jnp.sin(pool(x, window, strides, padding)).sum())(x)
+
+    for ours, theirs in zip(both(max_pool), both(linen.max_pool), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6)
+
+
+def test_pooling_keeps_integers_and_infinities():
+    x = jnp.arange(16, dtype=jnp.uint8).reshape(1, 4, 4, 1)
+    np.testing.assert_array_equal(max_pool(x, (2, 2), (2, 2)), linen.max_pool(x, (2, 2), (2, 2)))
+    np.testing.assert_array_equal(max_pool(x, (3, 3), (1, 1), "SAME"), linen.max_pool(x.astype(float), (3, 3), (1, 1), "SAME"))
+    lowest = jnp.full((1, 2, 2, 1), -jnp.inf)
+    assert float(max_pool(lowest, (2, 2))[0, 0, 0, 0]) == -np.inf

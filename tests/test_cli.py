@@ -1,0 +1,318 @@
+"""The command line, from a misspelt word to a finished run."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import jmeta
+from jmeta import _runs
+from jmeta._cli import main
+from jmeta._reporting import read_metrics
+
+ROOT = Path(__file__).parent.parent
+TINY = {
+    **{"steps": 40, "steps-per-chunk": 10, "validate-every": 10, "checkpoint-every": 20, "tasks-per-step": 2, "hidden": "4 4"},
+    **{"shots": 3, "validation-episodes": 5, "episodes": 20, "evaluation-steps": 2, "evaluation-queries": 5},
+}
+TRAIN = ["train", "maml", "sinusoid", *(word for name, value in TINY.items() for word in (f"--{name}", *str(value).split()))]
+
+
+def places(directory):
+    return {"maml": directory, "pretraining": directory / "baseline"}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run that went through, and what it printed."""
+    directory = tmp_path_factory.mktemp("runs") / "whole"
+    with pytest.MonkeyPatch.context() as patch:
+        lines = []
+        patch.setattr("builtins.print", lambda *words, **options: lines.append(" ".join(map(str, words))))
+        assert main([*TRAIN, "--out", str(directory)]) == 0
+    return directory, "\n".join(lines)
+
+
+def test_a_run_leaves_its_files(run):
+    directory, _ = run
+    names = {path.name for path in directory.iterdir()}
+    assert names == {
+        *("config.json", "metrics.jsonl", "checkpoints", "evaluation.json", "baseline"),
+        *("training.png", "adaptation.png", "tasks.png"),
+    }
+    assert [line["step"] for line in read_metrics(directory)] == [10, 20, 30, 40]
+
+
+def test_evaluation_has_its_schema_and_is_that_of_the_library(run):
+    directory, _ = run
+    found = json.loads((directory / "evaluation.json").read_text())
+    assert list(found) == ["metric", "episodes", "after_steps", "normalization", "transductive"]
+    assert (found["metric"], found["episodes"], found["normalization"], found["transductive"]) == (
+        "squared_error",
+        20,
+        "none",
+        False,
+    )
+    learner, params = jmeta.load(directory)
+    tasks = jmeta.sinusoid(shots=5, queries=5)
+    expected = jmeta.evaluate(
+        learner, params, tasks, metric=jmeta.squared_error, num_steps=2, episodes=20, seed=0, batch_size=100
+    ).after_steps
+    assert found["after_steps"] == {str(step): estimate._asdict() for step, estimate in enumerate(expected)}
+
+
+def test_the_table_compares_with_the_baseline_and_the_paper(run):
+    directory, printed = run
+    rows = {line.split("  ")[0]: line for line in printed.splitlines()}
+    scores = {name: json.loads((place / "evaluation.json").read_text()) for name, place in places(directory).items()}
+    rate = json.loads((directory / "baseline" / "config.json").read_text())["learner"]["fine_tuning_rate"]
+    for name, label in (("maml", "maml"), ("pretraining", f"pretraining (step size {rate:g})")):
+        for estimate in scores[name]["after_steps"].values():
+            assert f"{estimate['mean']:.2f} ± {estimate['half_width']:.2f}" in rows[label]
+    # Table 2 of the paper, after the one step that both have.
+    assert "the paper's" in printed
+    assert "0.67" in printed
+    assert "2.41" in printed
+    assert {"predicting zero (expected 4.25)", "best function of x alone (expected 3.01)"} <= set(rows)
+    assert "ms per task" in printed
+    assert "normalisation none, not transductive" in printed
+
+
+def test_the_paired_difference_is_that_of_the_means(run):
+    directory, printed = run
+    (row,) = (line for line in printed.splitlines() if line.startswith("maml - pretraining, paired"))
+    scores = [
+        json.loads((place / "evaluation.json").read_text())["after_steps"]["2"]["mean"] for place in places(directory).values()
+    ]
+    # Printed with two digits.
+    assert float(row.split()[-3]) == pytest.approx(scores[0] - scores[1], abs=0.0051)
+
+
+def test_another_process_writes_the_same_bytes(run, tmp_path):
+    directory, _ = run
+    command = [sys.executable, "-m", "jmeta", *TRAIN, "--no-baseline", "--out", str(tmp_path / "again")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    for name in ("evaluation.json", "metrics.jsonl"):
+        assert (tmp_path / "again" / name).read_bytes() == (directory / name).read_bytes()
+    assert not (tmp_path / "again" / "baseline").exists()
+
+
+def test_stopped_and_resumed_twice_ends_bitwise_like_a_whole_run(run, tmp_path, monkeypatch, capsys):
+    whole, _ = run
+    directory, build_validator = tmp_path / "stopped", _runs.validator
+
+    def stop_with(number, at):
+        def validator(*arguments, **options):
+            validate, calls = build_validator(*arguments, **options), []
+
+            def validate_and_stop(params):
+                calls.append(params)
+                if len(calls) == at:
+                    signal.raise_signal(number)
+                return validate(params)
+
+            return validate_and_stop
+
+        monkeypatch.setattr(_runs, "validator", validator)
+
+    stop_with(signal.SIGINT, at=1)
+    assert main([*TRAIN, "--out", str(directory)]) == 130
+    assert f"stopped at step 10; go on with: jmeta resume {directory}" in capsys.readouterr().err
+    stop_with(signal.SIGTERM, at=2)
+    assert main(["resume", str(directory)]) == 143
+    assert "stopped at step 30;" in capsys.readouterr().err
+    monkeypatch.setattr(_runs, "validator", build_validator)
+    assert main(["resume", str(directory)]) == 0
+    assert "from step 30" in capsys.readouterr().out
+    for name in ("evaluation.json", "metrics.jsonl", "baseline/evaluation.json", "baseline/config.json"):
+        assert (directory / name).read_bytes() == (whole / name).read_bytes()
+    for left, right in zip(*(jax.tree.leaves(jmeta.load(place)[1]) for place in (directory, whole)), strict=True):
+        assert np.asarray(left).tobytes() == np.asarray(right).tobytes()
+
+
+def test_resuming_a_complete_run_says_so(run, capsys):
+    directory, _ = run
+    before = (directory / "evaluation.json").stat().st_mtime_ns
+    assert main(["resume", str(directory)]) == 0
+    assert "is complete at step 40" in capsys.readouterr().out
+    assert (directory / "evaluation.json").stat().st_mtime_ns == before
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(run, tmp_path):
+    directory = tmp_path / "damaged"
+    shutil.copytree(run[0], directory)
+    shutil.rmtree(directory / "baseline" / "checkpoints")
+    shutil.copytree(directory / "checkpoints", directory / "baseline" / "checkpoints")
+    (directory / "checkpoints" / "40" / "structure.json").write_text("[]")
+    done = subprocess.run(
+        [sys.executable, "-m", "jmeta", "evaluate", str(directory), "--episodes", "5"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert done.stderr.startswith("warning: checkpoint 40 is left out")
+    assert "structure.json" in done.stderr
+    assert json.loads((directory / "evaluation.json").read_text())["episodes"] == 5
+
+
+def test_plot_draws_again(run, capsys):
+    directory, _ = run
+    (directory / "tasks.png").unlink()
+    assert main(["plot", str(directory)]) == 0
+    assert (directory / "tasks.png").read_bytes().startswith(b"\x89PNG")
+    assert "tasks.png" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("trian", "no command named 'trian'; did you mean 'train'?"),
+        ("train mamll sinusoid", "no learner named 'mamll'; did you mean 'maml'? There are: maml, fomaml,"),
+        ("train maml sinusiod", "no tasks named 'sinusiod'; did you mean 'sinusoid'?"),
+        ("train prototypical-networks omniglot", "did you mean 'prototypical_networks'?"),
+        ("train maml qqq", "no tasks named 'qqq'. There are: sinusoid, omniglot."),
+        ("train prototypical_networks sinusoid --out DIR", "has no meaning: prototypes are of classes"),
+        ("train maml sinusoid --out DIR --stpes 3", "--steps INT"),
+        ("train maml sinusoid --out DIR --steps many", "invalid literal"),
+        ("train maml sinusoid --out DIR --steps 0", "steps must be above 0 and below 2^31; got 0."),
+        ("train maml sinusoid", "--out"),
+        ("train maml omniglot --out DIR --evaluation-ways 7", "evaluation_ways must be the ways of training for maml; got 7"),
+        ("list learners", "list takes nothing after it; got 'learners'."),
+    ],
+)
+def test_bad_usage_exits_with_2_and_says_what_is_right(line, words, tmp_path, capsys):
+    assert main(line.replace("DIR", str(tmp_path / "run")).split()) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("line", ["", "train", "train maml", "evaluate", "resume", "plot"])
+def test_half_a_command_exits_with_2_and_shows_the_usage(line, capsys):
+    assert main(line.split()) == 2
+    assert "usage: jmeta" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("line", ["--help", "train --help", "train maml --help", "evaluate --help", "resume --help", "plot --help"])
+def test_help_helps(line, capsys):
+    assert main(line.split()) == 0
+    assert "usage: jmeta" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("pair", ["maml sinusoid", "prototypical_networks omniglot", "reptile omniglot"])
+def test_every_option_has_a_line_of_help(pair, capsys):
+    assert main(["train", *pair.split(), "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    options = [part for part in text.split(" --")[1:] if not part.startswith("no-")]
+    assert len(options) >= 18
+    for option in options:
+        # Its name, its type, a sentence, and its default.
+        assert len(option.split(" (")[0].split()) >= 4, option
+        assert "(default: " in option or "(required)" in option, option
+
+
+def test_list_names_learners_and_tasks(capsys):
+    assert main(["list"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"  {name} " in out for name in ("maml", "reptile", "prototypical_networks", "sinusoid", "omniglot"))
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"jmeta {jmeta.__version__}\n"
+
+
+@pytest.mark.parametrize("command", ["evaluate", "resume", "plot"])
+def test_a_directory_without_a_run_exits_with_1(command, tmp_path, capsys):
+    assert main([command, str(tmp_path)]) == 1
+    assert f"directory {tmp_path} holds no run" in capsys.readouterr().err
+
+
+def test_a_damaged_config_exits_with_1_and_is_named(tmp_path, capsys):
+    (tmp_path / "config.json").write_text("{")
+    assert main(["resume", str(tmp_path)]) == 1
+    assert f"file {tmp_path / 'config.json'} is damaged" in capsys.readouterr().err
+
+
+def test_a_damaged_evaluation_exits_with_1_and_is_named(run, tmp_path, capsys):
+    shutil.copytree(run[0], tmp_path / "copy")
+    (tmp_path / "copy" / "evaluation.json").write_text('{"after_steps": 3}')
+    assert main(["plot", str(tmp_path / "copy")]) == 1
+    assert f"file {tmp_path / 'copy' / 'evaluation.json'} is damaged" in capsys.readouterr().err
+
+
+def test_a_directory_with_a_run_is_not_overwritten(run, capsys):
+    before = (run[0] / "config.json").read_bytes()
+    assert main([*TRAIN, "--seed", "5", "--out", str(run[0])]) == 2
+    assert "already holds a run" in capsys.readouterr().err
+    assert (run[0] / "config.json").read_bytes() == before
+
+
+def test_a_loss_that_is_not_finite_exits_with_1(tmp_path, capsys):
+    assert main([*TRAIN, "--inner-rate", "1e30", "--no-baseline", "--out", str(tmp_path / "run")]) == 1
+    error = capsys.readouterr().err
+    assert "the loss is not finite at step 1" in error
+    assert "Traceback" not in error
+
+
+def test_missing_data_exits_with_1_and_says_what_to_put_where(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("JMETA_DATA", raising=False)
+    assert main(["train", "maml", "omniglot", "--out", str(tmp_path / "run")]) == 1
+    assert "put images_background.zip" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "command", "words"),
+    [
+        ("tyro", TRAIN, "pip install 'jmeta[cli]'"),
+        ("matplotlib.figure", ["plot"], "pip install 'jmeta[plot]'"),
+    ],
+)
+def test_a_missing_extra_exits_with_1_and_says_how_to_install_it(module, command, words, run, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, module, None)
+    assert main([*command, str(run[0])]) == 1
+    assert words in capsys.readouterr().err
+
+
+@pytest.fixture
+def drawings(tmp_path):
+    """An archive like Omniglot's, of noise: 8, 6 and 6 characters."""
+    images = np.random.default_rng(0).integers(0, 2, (20, 20, 28, 28), np.uint8) * 255
+    splits = {"train": range(8), "val": range(8, 14), "test": range(14, 20)}
+    classes = {f"vinyals_{name}": np.array([[index, 0] for index in rows], np.int16) for name, rows in splits.items()}
+    np.savez(tmp_path / "omniglot28.npz", images=images, **classes)
+    return tmp_path
+
+
+def test_prototypical_networks_on_images_from_training_to_more_ways(drawings, tmp_path, capsys):
+    options = (
+        "--steps 2 --steps-per-chunk 1 --channels 4 --ways 6 --shots 1 --queries 2 --evaluation-ways 5 --evaluation-queries 2 "
+        "--episodes 5 --validation-episodes 2 --normalization group"
+    )
+    directory = tmp_path / "run"
+    assert (
+        main(["train", "prototypical_networks", "omniglot", *options.split(), "--path", str(drawings), "--out", str(directory)])
+        == 0
+    )
+    found = json.loads((directory / "evaluation.json").read_text())
+    assert (found["metric"], list(found["after_steps"]), found["transductive"]) == ("accuracy", ["0"], False)
+    assert 0 < found["after_steps"]["0"]["mean"] < 1
+    assert {path.name for path in directory.glob("*.png")} == {"training.png"}
+    assert main(["evaluate", str(directory), "--evaluation-ways", "3"]) == 0
+    assert "3 ways, 1 shots, 2 queries; normalisation group, not transductive" in capsys.readouterr().out
+    # The data may be gone when a run is loaded.
+    (drawings / "omniglot28.npz").unlink()
+    learner, params = jmeta.load(directory)
+    support = jmeta.Batch(np.zeros((5, 28, 28, 1), np.float32), np.arange(5))
+    adapted = learner.adapt(params, jax.random.key(0), support)
+    assert learner.predict(params, adapted, support.x).shape == (5, 5)

@@ -1,0 +1,325 @@
+"""Estimates against scipy, episodes against a naive loop, adaptation against its closed form."""
+
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jmeta
+from jmeta import evaluation
+from jmeta.nn import ConvolutionalEncoder, MultilayerPerceptron
+
+RATE = 0.1
+# float32: a mean of a few values in another order.
+FLOAT32 = {"rtol": 1e-5, "atol": 1e-6}
+
+
+def slope_model():
+    return jmeta.Model(lambda key, x: {"w": jnp.ones(())}, lambda params, x, *, key=None, mask=None: params["w"] * x, "nothing")
+
+
+def slopes(rows=3):
+    """Tasks y = c x with x = 1 in the support, so that a gradient step multiplies the error of the slope by 1 - 2 RATE."""
+
+    def sample(data, key):
+        slope = jax.random.normal(key) + data
+        x = jnp.arange(1.0, rows + 1)[:, None]
+        return jmeta.Episode(jmeta.Batch(jnp.ones((2, 1)), jnp.full((2, 1), slope)), jmeta.Batch(x, slope * x))
+
+    return jmeta.Sampler(jnp.float32(3), sample)
+
+
+def slope_learner(num_steps=1):
+    return jmeta.maml(slope_model(), jmeta.squared_error, optax.sgd(RATE), num_steps=num_steps)
+
+
+def constant_learner():
+    """Adapts to nothing and has no path."""
+    return jmeta.Learner(
+        init=lambda key, episode: {"w": jnp.ones(())},
+        adapt=lambda params, key, support, *, classes=None: {},
+        predict=lambda params, adapted, x, *, key=None, mask=None: params["w"] + 0 * x,
+        loss=lambda params, key, episode, *, step=0: (params["w"], {"loss": params["w"]}),
+    )
+
+
+def target(outputs, targets):
+    """Shows the episode itself."""
+    return targets + 0 * outputs
+
+
+def naive_episodes(sampler, count, seed):
+    keys = [jax.random.split(key)[0] for key in jax.random.split(jax.random.key(seed), count)]
+    return [jax.jit(sampler.sample)(sampler.data, key) for key in keys]
+
+
+def compilations():
+    """A list that grows with every program that jax compiles."""
+    found = []
+
+    def listen(name, duration, **details):
+        if name == "/jax/core/compile/backend_compile_duration":
+            found.append(name)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    return found
+
+
+COMPILATIONS = compilations()
+
+
+@pytest.mark.parametrize("count", [2, 3, 30, 1000])
+def test_estimate_is_the_t_interval(count):
+    from scipy import stats
+
+    values = np.random.default_rng(count).normal(3, 2, count)
+    low, high = stats.t.interval(0.95, count - 1, loc=values.mean(), scale=stats.sem(values))
+    found = jmeta.estimate(values)
+    # Both are float64.
+    np.testing.assert_allclose([found.mean - found.half_width, found.mean + found.half_width], [low, high], rtol=1e-12)
+
+
+@pytest.mark.parametrize("values", [[], [1.0], [[1.0, 2.0], [3.0, 4.0]], 1.0])
+def test_estimate_needs_two_values(values):
+    with pytest.raises(ValueError, match=r"values must hold at least two values, \[n\]; got shape"):
+        jmeta.estimate(values)
+
+
+def test_an_interval_holds_the_mean_as_often_as_it_says():
+    draws = np.random.default_rng(0).normal(size=(2000, 5))
+    inside = np.mean([abs(found.mean) <= found.half_width for found in map(jmeta.estimate, draws)])
+    # Four standard errors of a frequency of 0.95 in 2,000 draws.
+    assert abs(inside - 0.95) < 4 * np.sqrt(0.95 * 0.05 / 2000)
+
+
+def test_episodes_are_those_of_a_naive_loop():
+    sampler = slopes()
+    expected = [episode.query.y.mean() for episode in naive_episodes(sampler, 7, seed=3)]
+    found = jmeta.evaluate(slope_learner(), {"w": jnp.ones(())}, sampler, metric=target, episodes=7, seed=3)
+    np.testing.assert_allclose(found.values[:, 0], expected, **FLOAT32)
+    assert found.metric == "target"
+    assert found.after_steps == (jmeta.estimate(found.values[:, 0]),)
+
+
+def test_episodes_depend_on_the_sampler_and_the_seed_alone():
+    params = {"w": jnp.ones(())}
+    first = jmeta.evaluate(slope_learner(), params, slopes(), metric=target, episodes=7)
+    for other in (
+        jmeta.evaluate(slope_learner(), params, slopes(), metric=target, episodes=7, num_steps=2),
+        jmeta.evaluate(slope_learner(3), {"w": jnp.zeros(())}, slopes(), metric=target, episodes=7, batch_size=3),
+        jmeta.evaluate(constant_learner(), params, slopes(), metric=target, episodes=7),
+    ):
+        assert other.episodes == first.episodes
+        for column in other.values.T:
+            np.testing.assert_allclose(column, first.values[:, 0], **FLOAT32)
+    longer = jmeta.evaluate(slope_learner(), params, slopes(), metric=target, episodes=9)
+    np.testing.assert_allclose(longer.values[:7], first.values, **FLOAT32)
+    for other in (
+        jmeta.evaluate(slope_learner(), params, slopes(), metric=target, episodes=7, seed=1),
+        jmeta.evaluate(slope_learner(), params, slopes()._replace(data=jnp.float32(4)), metric=target, episodes=7),
+    ):
+        assert other.episodes != first.episodes
+        assert np.abs(other.values - first.values).min() > 0
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_adaptation_beyond_training_follows_its_closed_form(batch_size):
+    sampler, start, steps = slopes(), 1.0, 6
+    found = jmeta.evaluate(
+        slope_learner(num_steps=1),
+        {"w": jnp.float32(start)},
+        sampler,
+        metric=jmeta.squared_error,
+        num_steps=steps,
+        episodes=9,
+        batch_size=batch_size,
+    )
+    slope = np.array([episode.support.y[0, 0] for episode in naive_episodes(sampler, 9, seed=0)], np.float64)
+    error = (start - slope)[:, None] * (1 - 2 * RATE) ** np.arange(steps + 1)
+    # The mean of x squared over 1, 2, 3.
+    np.testing.assert_allclose(found.values, error**2 * 14 / 3, rtol=1e-4)
+    assert len(found.after_steps) == steps + 1
+    assert found.after_steps[6] == jmeta.estimate(found.values[:, 6])
+    assert found.normalization == "nothing"
+    assert found.transductive is False
+
+
+def test_the_trained_number_of_steps_is_on_the_path():
+    arguments = ({"w": jnp.ones(())}, slopes())
+    path = jmeta.evaluate(slope_learner(3), *arguments, metric=jmeta.squared_error, num_steps=3, episodes=5)
+    trained = jmeta.evaluate(slope_learner(3), *arguments, metric=jmeta.squared_error, episodes=5)
+    np.testing.assert_allclose(path.values[:, 3], trained.values[:, 0], **FLOAT32)
+    before = jmeta.evaluate(slope_learner(3), *arguments, metric=jmeta.squared_error, num_steps=0, episodes=5)
+    np.testing.assert_allclose(path.values[:, :1], before.values, **FLOAT32)
+
+
+def test_a_learner_without_a_path_has_one_estimate():
+    found = jmeta.evaluate(constant_learner(), {"w": jnp.ones(())}, slopes(), metric=jmeta.squared_error, episodes=5)
+    assert found.values.shape == (5, 1)
+    assert found.normalization == "not stated"
+    with pytest.raises(ValueError, match="num_steps must be None for a learner whose adaptation is not iterative; got 3"):
+        jmeta.evaluate(constant_learner(), {"w": jnp.ones(())}, slopes(), metric=jmeta.squared_error, num_steps=3)
+
+
+WRONG = [
+    ({"episodes": 1}, "episodes must be at least 2"),
+    ({"batch_size": 0}, "batch_size at least 1"),
+    ({"num_steps": -1}, "num_steps must be at least 0; got -1"),
+]
+
+
+@pytest.mark.parametrize(("options", "words"), WRONG)
+def test_counts_out_of_range_are_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        jmeta.evaluate(slope_learner(), {"w": jnp.ones(())}, slopes(), metric=jmeta.squared_error, **options)
+
+
+def test_a_metric_of_the_wrong_shape_is_refused():
+    with pytest.raises(ValueError, match="must give one row per example"):
+        jmeta.evaluate(slope_learner(), {"w": jnp.ones(())}, slopes(), metric=lambda outputs, targets: outputs.mean(), episodes=2)
+
+
+def changed(sampler, change):
+    return jmeta.Sampler(sampler.data, lambda data, key: change(sampler.sample(data, key)))
+
+
+def reversed_query(episode):
+    return episode._replace(query=jax.tree.map(lambda leaf: leaf[::-1], episode.query))
+
+
+def padded(episode):
+    return jmeta.pad_episode(episode, support=5, query=8)
+
+
+@pytest.mark.parametrize("change", [reversed_query, padded])
+def test_neither_the_order_nor_the_padding_of_a_query_counts(change):
+    arguments = {"metric": jmeta.squared_error, "num_steps": 2, "episodes": 5}
+    first = jmeta.evaluate(slope_learner(), {"w": jnp.ones(())}, slopes(), **arguments)
+    second = jmeta.evaluate(slope_learner(), {"w": jnp.ones(())}, changed(slopes(), change), **arguments)
+    np.testing.assert_allclose(first.values, second.values, **FLOAT32)
+
+
+def test_paired_difference_is_the_interval_of_the_paired_t_test():
+    from scipy import stats
+
+    arguments = {"metric": jmeta.squared_error, "episodes": 20}
+    first = jmeta.evaluate(slope_learner(), {"w": jnp.float32(2.5)}, slopes(), num_steps=3, **arguments)
+    second = jmeta.evaluate(slope_learner(), {"w": jnp.float32(1.5)}, slopes(), num_steps=2, **arguments)
+    found = jmeta.paired_difference(first, second)
+    assert len(found) == 3
+    for step, difference in enumerate(found):
+        interval = stats.ttest_rel(first.values[:, step], second.values[:, step]).confidence_interval(0.95)
+        expected = [interval.low, interval.high]
+        np.testing.assert_allclose(
+            [difference.mean - difference.half_width, difference.mean + difference.half_width], expected, rtol=1e-10
+        )
+
+
+@pytest.mark.parametrize("change", [{"episodes": "0" * 64}, {"metric": "accuracy"}, {"values": np.zeros((3, 1))}])
+def test_only_the_same_episodes_are_paired(change):
+    found = jmeta.evaluate(constant_learner(), {"w": jnp.ones(())}, slopes(), metric=jmeta.squared_error, episodes=5)
+    with pytest.raises(ValueError, match="one metric on the same episodes; got squared_error on 5"):
+        jmeta.paired_difference(found, found._replace(**change))
+
+
+def images():
+    """Two classes of noise around two images."""
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(2, 1, 4, 4, 1)) + draw.normal(size=(2, 10, 4, 4, 1))
+    return jmeta.from_arrays(x.reshape(20, 4, 4, 1).astype(np.float32), np.repeat([0, 1], 10), ways=2, shots=1, queries=3)
+
+
+def image_learner(kind, normalization):
+    encoder = jmeta.from_linen(ConvolutionalEncoder((2,), normalization=normalization))
+    if kind == "prototypical":
+        return jmeta.prototypical_networks(encoder, ways=2)
+    model = jmeta.compose(encoder, jmeta.from_linen(MultilayerPerceptron((2,))))
+    return jmeta.maml(model, optax.softmax_cross_entropy_with_integer_labels, optax.sgd(0.1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "normalization", "transductive", "pad"),
+    [
+        ("maml", "batch", True, False),
+        ("maml", "group", False, False),
+        ("prototypical", "batch", True, False),
+        ("prototypical", "group", False, False),
+        ("prototypical", "batch", True, True),
+        ("prototypical", "group", False, True),
+    ],
+)
+def test_normalisation_is_reported_and_transduction_is_seen(kind, normalization, transductive, pad):
+    learner, sampler = image_learner(kind, normalization), images()
+    if pad:
+        sampler = changed(sampler, lambda episode: _behind_padding(jmeta.pad_episode(episode, support=3, query=8)))
+    episode = sampler.sample(sampler.data, jax.random.key(0))
+    params = jax.jit(learner.init)(jax.random.key(1), episode)
+    assert learner.normalization == normalization
+    assert evaluation.is_transductive(learner, params, episode) is transductive
+
+
+def _behind_padding(episode):
+    """Puts the padded rows of the query first."""
+    return reversed_query(episode)
+
+
+def test_a_second_evaluation_compiles_nothing():
+    learner, sampler, metric = slope_learner(), slopes(), jmeta.squared_error
+
+    def evaluate(start):
+        return jmeta.evaluate(learner, {"w": jnp.asarray(start)}, sampler, metric=metric, num_steps=2, episodes=5)
+
+    first, before = evaluate(np.float32(1)), len(COMPILATIONS)
+    second = evaluate(np.float32(2))
+    assert len(COMPILATIONS) == before > 0
+    assert np.abs(first.values - second.values).min() > 0
+
+
+def test_the_time_of_an_episode_leaves_compilation_out(monkeypatch):
+    seen = []
+
+    def perf_counter():
+        seen.append(len(COMPILATIONS))
+        return 1.0 + 0.5 * len(seen)
+
+    monkeypatch.setattr(evaluation, "time", types.SimpleNamespace(perf_counter=perf_counter))
+    before = len(COMPILATIONS)
+    found = jmeta.evaluate(slope_learner(), {"w": jnp.ones(())}, slopes(), metric=jmeta.squared_error, episodes=5)
+    assert len(seen) == 2
+    assert before < seen[0] == seen[1]
+    assert found.milliseconds_per_episode == 100
+
+
+def test_memory_does_not_grow_with_the_episodes():
+    sampler, size = slopes(rows=10_000), 4 * 10_000
+
+    def temporary(episodes):
+        keys = jax.random.split(jax.random.key(0), episodes)
+        plan = {
+            "learner": slope_learner(),
+            "sample": sampler.sample,
+            "metric": jmeta.squared_error,
+            "num_steps": 1,
+            "batch_size": 1,
+        }
+        lowered = evaluation._all_values.lower({"w": jnp.ones(())}, sampler.data, keys, **plan)
+        return lowered.compile().memory_analysis().temp_size_in_bytes
+
+    # Keys and scores may grow, by a few numbers an episode; all queries at once would take 200 times ``size``.
+    assert temporary(200) - temporary(2) < size
+
+
+def test_the_validator_averages_loss_and_metric_over_its_episodes():
+    learner, sampler, params = slope_learner(), slopes(), {"w": jnp.float32(1.5)}
+    validate = jmeta.validator(learner, sampler, metric=jmeta.squared_error, episodes=5, batch_size=2)
+    losses = [learner.loss(params, jax.random.key(0), episode)[0] for episode in naive_episodes(sampler, 5, seed=1)]
+    found = validate(params)
+    assert sorted(found) == ["loss", "squared_error"]
+    assert all(type(value) is float for value in found.values())
+    np.testing.assert_allclose(list(found.values()), np.mean(losses), **FLOAT32)
+    before = len(COMPILATIONS)
+    validate({"w": jax.device_put(np.float32(2))})
+    assert len(COMPILATIONS) == before

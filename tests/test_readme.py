@@ -1,0 +1,51 @@
+"""The README tells the truth about the repository."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmarks import report
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+ALGORITHMS = sorted(
+    str(path.relative_to(ROOT))
+    for family in ("optimization_based", "metric_based", "multitask", "weighting", "aggregation")
+    for path in (ROOT / "jmeta" / family).glob("_[a-z]*.py")
+    if path.stem not in ("_aggregate", "_gramian")
+)
+
+
+def test_the_first_two_shell_blocks_are_one_command_each():
+    shell = [text.strip().splitlines() for language, text in BLOCKS if language == "sh"]
+    assert [len(lines) for lines in shell[:2]] == [1, 1]
+    assert "jmeta train maml sinusoid" in shell[0][0]
+    assert "pytest" in shell[1][0]
+
+
+def test_the_library_example_is_at_most_25_lines_of_python():
+    example = next(text for language, text in BLOCKS if language == "python")
+    ast.parse(example)
+    assert len(example.splitlines()) <= 25
+
+
+def test_the_design_is_told_in_under_60_lines():
+    design = README.split("## Design\n")[1].split("\n## ")[0]
+    assert len(design.splitlines()) < 60
+
+
+@pytest.mark.parametrize("path", ALGORITHMS)
+def test_every_algorithm_has_a_row(path):
+    assert f"| `{path}` |" in README
+
+
+def test_the_results_are_those_of_the_files():
+    shown = README.split(report.BEGIN)[1].split(report.END)[0].strip()
+    assert shown == report.tables()
+
+
+def test_every_published_number_shown_is_beside_one_of_ours():
+    assert set(report.PUBLISHED) <= {result["job"] for result in report.load("accuracy")}
