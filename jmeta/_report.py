@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
+import numpy as np
 
 from jmeta._baseline import BASELINE, sinusoid_references
 from jmeta._recipes import best_params, build, read_config
@@ -26,12 +27,13 @@ def table(tested: Tested, baseline: Tested | None) -> str:
     config, evaluation = tested.config, tested.evaluation
     steps = [step for step in (0, *PAPER_STEPS) if step < len(evaluation.after_steps)]
     steps += [] if len(evaluation.after_steps) - 1 in steps else [len(evaluation.after_steps) - 1]
-    head = [f"{evaluation.metric.replace('_', ' ')}, {len(evaluation.values):,} test tasks"]
+    head = [f"mean {evaluation.metric.replace('_', ' ')}, {len(evaluation.values):,} test tasks"]
     head += ["1 step" if step == 1 else f"{step} steps" for step in steps] if config.evaluation.evaluation_steps else [""]
     rows = [head, *_rows(tested, steps)]
     if baseline is not None:
         rows += _rows(baseline, steps)
-        difference = paired_difference(evaluation, baseline.evaluation)
+        with np.errstate(invalid="ignore"):
+            difference = paired_difference(evaluation, baseline.evaluation)
         rows.append([f"{config.learner_name} - pretraining, paired", *(_cell(difference[step]) for step in steps)])
     if config.tasks_name == "sinusoid":
         rows += _reference_rows(tested, len(steps))
@@ -50,7 +52,7 @@ def draw(directory: Path) -> list[Path]:
     regression, num_steps = config.tasks_name == "sinusoid", config.evaluation.evaluation_steps
     if metrics := read_metrics(directory):
         figures["training"] = plotting.training_curve(metrics)
-    runs = {config.learner_name: directory, "pretraining": directory / BASELINE}
+    runs = {config.learner_name: directory} | ({"pretraining": directory / BASELINE} if config.baseline else {})
     evaluations = {name: evaluated for name, run in runs.items() if (evaluated := read_evaluation(run))}
     if any(len(evaluated.after_steps) > 1 for evaluated in evaluations.values()):
         references = {name: expected for name, (_, expected) in sinusoid_references().items()} if regression else {}

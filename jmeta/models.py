@@ -109,7 +109,7 @@ def from_nnx(constructor: Any, *, mixes_rows: bool = False) -> Model:
 
     def apply(params: Params, x: Any, *, key: jax.Array | None = None, mask: jax.Array | None = None) -> Any:
         _check_mask(mask, refuse=mixes_rows and not takes_mask, model=name)
-        # copy=True: merging by reference mutates across trace levels under grad and vmap.
+        # copy=True: a merge by reference would mutate the generators of another trace level under grad and vmap.
         module = nnx.merge(graph, params, seeded(jax.random.key(0) if key is None else key), rest, copy=True)
         module.eval() if key is None else module.train()
         return module(x, mask=mask) if takes_mask else module(x)

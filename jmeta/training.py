@@ -121,7 +121,8 @@ def _begin(state: TrainState) -> TrainState:
 
 @jax.jit
 def _no_best(state: TrainState) -> Best:
-    return Best(*jax.tree.map(jnp.array, (state.params, state.step)), jnp.full(state.step.shape, jnp.inf, float))
+    params, step = jax.tree.map(jnp.array, (state.params, state.step))
+    return Best(params, step, jnp.full(state.step.shape, jnp.inf, float))
 
 
 def _validate(validation: Validation, best: Best, state: TrainState) -> tuple[Best, dict[str, np.ndarray]]:

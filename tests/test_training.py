@@ -466,7 +466,10 @@ def test_a_directory_that_cannot_be_written_is_noticed_before_training(tmp_path)
 
 
 def test_a_step_is_made_of_parts_that_fit():
-    weighting, aggregation = jmeta.weighting.equal(), jmeta.aggregation.aggregate(jmeta.aggregation.sum(), optimizer=OPTIMIZER)
+    weighting, aggregation = (
+        jmeta.weighting.equal_weighting(),
+        jmeta.aggregation.aggregate(jmeta.aggregation.sum(), optimizer=OPTIMIZER),
+    )
     with pytest.raises(ValueError, match="exclude each other"):
         jmeta.make_step(squared_distance, aggregation, weighting=weighting)
     with pytest.raises(ValueError, match="micro_batch works on a scalar objective"):
