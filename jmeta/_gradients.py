@@ -48,12 +48,16 @@ def _mixed_value_and_gradient(
     total, metrics, gradient = jnp.zeros(()), {}, optax.tree.zeros_like(params)
     for name, task_key in split_by_name(key, entries, data):
         one, weight = entries[name]
-        differentiate = value_and_gradient(one, micro_batch=micro_batch if is_combined_by(one, mean_over_tasks) else None)
+        differentiate = value_and_gradient(one, micro_batch=micro_batch if _has_task_axis(one) else None)
         (value, values), part = differentiate(params, task_key, data[name], step=step)
         total += weight * value
         metrics |= prefixed(name, values)
         gradient = optax.tree.add_scale(gradient, weight, part)
     return (total, {"loss": total} | metrics), gradient
+
+
+def _has_task_axis(objective: Any) -> bool:
+    return is_combined_by(objective, mean_over_tasks) or is_combined_by(objective, weighted_sum)
 
 
 def _micro_batched(

@@ -104,15 +104,20 @@ def test_chunks_do_not_change_the_result():
     assert_equal(run(steps_per_chunk=3).state, run(steps_per_chunk=100).state)
 
 
-@pytest.mark.parametrize("optimizer", [OPTIMIZER, optax.inject_hyperparams(optax.sgd)(learning_rate=0.1)], ids=["adam", "injected"])
-def test_one_trace_with_a_shorter_last_chunk(optimizer):
+INJECTED = optax.inject_hyperparams(optax.sgd)(learning_rate=0.1)
+
+
+# A bias from a Python number is weakly typed until the first step.
+@pytest.mark.parametrize(("optimizer", "bias"), [(OPTIMIZER, np.float32(0)), (INJECTED, np.float32(0)), (OPTIMIZER, 0.0)])
+def test_one_trace_with_a_shorter_last_chunk(optimizer, bias):
     traces = []
 
     def counted(*arguments, **options):
         traces.append(1)
         return squared_distance(*arguments, **options)
 
-    run(11, objective=counted, optimizer=optimizer)
+    state = jmeta.init_state({"w": jnp.zeros(3), "b": jnp.asarray(bias)}, optimizer, jax.random.key(0))
+    run(11, objective=counted, optimizer=optimizer, state=state)
     assert len(traces) == 1
 
 
