@@ -6,10 +6,10 @@ it was when it is started again.
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import platform
-import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -20,7 +20,11 @@ import jax
 import optax
 
 import jmeta
-from jmeta._baseline import sinusoid_references
+from jmeta._cli.baseline import BASELINE, sinusoid_references
+from jmeta._cli.catalogue import default_config
+from jmeta._cli.config import write_config
+from jmeta._cli.recipes import read_config
+from jmeta._cli.runs import evaluate_run, train_run
 from jmeta.nn import ConvolutionalEncoder, MultilayerPerceptron
 
 RESULTS = Path(__file__).parent / "results"
@@ -38,49 +42,6 @@ class Job(NamedTuple):
     test: jmeta.Sampler
     metric: jmeta.LossFn
     settings: dict[str, Any]
-
-
-def sinusoid_maml(data: str | None) -> Job:
-    """MAML on sinusoids: trained with K=10 and one step, tested with 5 shots."""
-    del data
-    return sinusoid_job(num_steps=1, inner_learning_rate=0.01, settings={"steps": 40_000, "learning_rate": 2e-3})
-
-
-def sinusoid_pretrained(data: str | None) -> Job:
-    """A network trained on all sinusoids at once; its fine-tuning step size is chosen on validation tasks."""
-    del data
-    return sinusoid_job(num_steps=0, inner_learning_rate=None, settings={"steps": 20_000, "learning_rate": 2e-3})
-
-
-def sinusoid_job(*, num_steps: int, inner_learning_rate: float | None, settings: dict[str, Any]) -> Job:
-    """The network, tasks and schedule that MAML and its baseline share."""
-    model = jmeta.from_linen(MultilayerPerceptron((40, 40, 1)))
-    learner = jmeta.maml(model, jmeta.squared_error, optax.sgd(inner_learning_rate or 0.01), num_steps=num_steps)
-    settings |= {
-        "network": "MLP 40-40, ReLU",
-        "inner_learning_rate": inner_learning_rate,
-        "inner_steps": num_steps,
-        "training_shots": 10,
-        "training_queries": 10,
-        "test_shots": 5,
-        "test_queries": 100,
-        "tasks_per_step": 25,
-        "schedule": "cosine",
-        "steps_per_chunk": 1000,
-        "evaluation_steps": 10,
-        "evaluation_batch": 100,
-        "micro_batch": None,
-        "validation_episodes": 500,
-    }
-    return Job(
-        learner,
-        learner,
-        jmeta.sinusoid(shots=10, queries=10),
-        jmeta.sinusoid(shots=10, queries=100),
-        jmeta.sinusoid(shots=5, queries=100),
-        jmeta.squared_error,
-        settings,
-    )
 
 
 def omniglot_maml(data: str | None) -> Job:
@@ -120,7 +81,7 @@ def omniglot_maml(data: str | None) -> Job:
 
 def omniglot_prototypical(data: str | None) -> Job:
     """Prototypical networks on Omniglot: 60-way training, 5-way 1-shot test."""
-    encoder = jmeta.from_linen(ConvolutionalEncoder(pooling=False, normalization="batch"))
+    encoder = jmeta.from_linen(ConvolutionalEncoder(pooling=False, normalization="group"))
     settings = {
         "network": "4 convolutions 3x3, stride 2, 64 channels",
         "training_ways": 60,
@@ -131,7 +92,7 @@ def omniglot_prototypical(data: str | None) -> Job:
         "tasks_per_step": 1,
         "learning_rate": 2e-3,
         "schedule": "cosine",
-        "steps": 3_000,
+        "steps": 9_000,
         "steps_per_chunk": 10,
         "evaluation_steps": None,
         "evaluation_batch": 1,
@@ -150,8 +111,6 @@ def omniglot_prototypical(data: str | None) -> Job:
 
 
 JOBS: dict[str, Callable[[str | None], Job]] = {
-    "sinusoid-maml": sinusoid_maml,
-    "sinusoid-pretrained": sinusoid_pretrained,
     "omniglot-5way-1shot-maml": omniglot_maml,
     "omniglot-5way-1shot-prototypical": omniglot_prototypical,
 }
@@ -192,68 +151,34 @@ def train(name: str, job: Job, seed: int, directory: Path) -> tuple[jmeta.Fitted
     return fitted, (spent + time.monotonic() - start) / 60
 
 
-def score(job: Job, params: Any, sampler: jmeta.Sampler, *, learner: jmeta.Learner | None = None, seed: int) -> jmeta.Evaluation:
-    """Scores on fixed episodes."""
+def score(job: Job, params: Any) -> jmeta.Evaluation:
+    """Scores on the fixed list of test episodes."""
     settings = job.settings
     return jmeta.evaluate(
-        learner or job.test_learner,
+        job.test_learner,
         params,
-        sampler,
+        job.test,
         metric=job.metric,
         num_steps=settings["evaluation_steps"],
         episodes=EPISODES,
-        seed=seed,
         batch_size=settings["evaluation_batch"],
     )
 
 
-def fine_tuning(job: Job, params: Any) -> tuple[jmeta.Learner, float]:
-    """Chooses the step size of a pretrained network on validation tasks with the test's number of shots."""
-    model = jmeta.from_linen(MultilayerPerceptron((40, 40, 1)))
-    found = {}
-    for rate in (0.001, 0.003, 0.01, 0.02, 0.05, 0.1):
-        learner = jmeta.maml(model, jmeta.squared_error, optax.sgd(rate), num_steps=0)
-        found[rate] = learner, score(job, params, job.test, learner=learner, seed=100).after_steps[-1].mean
-    rate = min(found, key=lambda rate: found[rate][1])
-    return found[rate][0], rate
-
-
-def ignoring_the_task(job: Job) -> dict[str, Any]:
-    """Scores predictions that do not look at the support on the same test episodes."""
-    found = {}
-    for name, (learner, expected) in sinusoid_references().items():
-        evaluation = jmeta.evaluate(learner, (), job.test, metric=job.metric, episodes=EPISODES, seed=0, batch_size=100)
-        found[name] = evaluation.after_steps[0]._asdict() | {"expected": expected}
-    return found
-
-
-def run(name: str, data: str | None, seed: int) -> dict[str, Any]:
-    """Trains and tests one job."""
-    job = JOBS[name](data)
-    directory = RUNS / f"{name}-{seed}"
-    fitted, minutes = train(name, job, seed, directory)
-    params = fitted.best.params
-    learner = job.test_learner
-    if name == "sinusoid-pretrained":
-        learner, job.settings["inner_learning_rate"] = fine_tuning(job, params)
-    evaluation = score(job, params, job.test, learner=learner, seed=0)
-    references = ignoring_the_task(job) if name == "sinusoid-maml" else {}
+def result_of(name: str, evaluation: jmeta.Evaluation, settings: dict[str, Any], minutes: float, best_step: int) -> dict[str, Any]:
+    """Puts together what a result file holds."""
     return {
         "job": name,
         "metric": evaluation.metric,
-        "episodes": EPISODES,
-        "after_steps": {
-            str(steps): {"mean": found.mean, "half_width": found.half_width} for steps, found in enumerate(evaluation.after_steps)
-        },
-        "references": references,
+        "episodes": len(evaluation.values),
+        "after_steps": {str(steps): found._asdict() for steps, found in enumerate(evaluation.after_steps)},
         "normalization": evaluation.normalization,
         "transductive": evaluation.transductive,
         "milliseconds_per_episode": evaluation.milliseconds_per_episode,
         "training_minutes": minutes,
-        "best_step": int(fitted.best.step),
+        "best_step": best_step,
         "parameters_chosen_by": "lowest loss on validation tasks",
-        "seed": seed,
-        "settings": job.settings,
+        "settings": settings,
         "device": jax.devices()[0].device_kind,
         "cores": os.cpu_count(),
         "versions": {"python": platform.python_version()}
@@ -262,16 +187,54 @@ def run(name: str, data: str | None, seed: int) -> dict[str, Any]:
     }
 
 
+def omniglot(name: str, data: str | None, seed: int) -> list[dict[str, Any]]:
+    """Trains and tests a learner on Omniglot."""
+    job = JOBS[name](data)
+    fitted, minutes = train(name, job, seed, RUNS / f"{name}-{seed}")
+    evaluation = score(job, fitted.best.params)
+    return [result_of(name, evaluation, job.settings | {"seed": seed}, minutes, int(fitted.best.step))]
+
+
+def sinusoid(seed: int) -> list[dict[str, Any]]:
+    """Runs what ``jmeta train maml sinusoid`` runs: MAML, the pretrained baseline, and predictions that ignore the task."""
+    config = default_config("maml", "sinusoid")
+    config = dataclasses.replace(config, training=dataclasses.replace(config.training, seed=seed))
+    directory = RUNS / f"sinusoid-{seed}"
+    directory.mkdir(parents=True, exist_ok=True)
+    write_config(directory, config)
+    start = time.monotonic()
+    train_run(directory, config, print)
+    minutes = (time.monotonic() - start) / 60
+    results = []
+    for name, place in (("sinusoid-maml", directory), ("sinusoid-pretrained", directory / BASELINE)):
+        config = read_config(place)
+        tested = evaluate_run(place, config)
+        _, (_, best) = jmeta.checkpointing.restore(place / "checkpoints", like(tested.recipe.state))
+        results.append(result_of(name, tested.evaluation, dataclasses.asdict(config), minutes, int(best.step)))
+    results[0]["references"] = {
+        name: jmeta.evaluate(learner, (), tested.recipe.test, metric=jmeta.squared_error, batch_size=100).after_steps[0]._asdict()
+        | {"expected": expected}
+        for name, (learner, expected) in sinusoid_references().items()
+    }
+    return results
+
+
+def like(state: jmeta.TrainState) -> tuple[jmeta.TrainState, jmeta.Best]:
+    """Gives a pytree shaped like a checkpoint of a validated run."""
+    return state, jmeta.Best(state.params, state.step, jax.numpy.zeros(()))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("job", choices=sorted(JOBS), help="what to train and test")
+    parser.add_argument("job", choices=["sinusoid", *JOBS], help="what to train and test")
     parser.add_argument("--data", help="the folder with the Omniglot archive; $JMETA_DATA/omniglot by default")
     parser.add_argument("--seed", type=int, default=0, help="the seed of the parameters and of the training tasks")
     options = parser.parse_args()
+    results = sinusoid(options.seed) if options.job == "sinusoid" else omniglot(options.job, options.data, options.seed)
     RESULTS.mkdir(exist_ok=True)
-    result = run(options.job, options.data, options.seed)
-    json.dump(result, (RESULTS / f"accuracy-{options.job}.json").open("w"), indent=1)
-    json.dump(result["after_steps"], sys.stdout, indent=1)
+    for result in results:
+        (RESULTS / f"accuracy-{result['job']}.json").write_text(json.dumps(result, indent=1) + "\n")
+        print(result["job"], json.dumps(result["after_steps"]))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from jmeta._adaptation import first_order as first_order
     from jmeta._adaptation import gradient_descent as gradient_descent
     from jmeta._adaptation import unrolled as unrolled
+    from jmeta._cli.recipes import load as load
     from jmeta._gradients import value_and_gradient as value_and_gradient
     from jmeta._objectives import mixture as mixture
     from jmeta._objectives import on_head as on_head
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from jmeta._objectives import score as score
     from jmeta._objectives import task_gradients as task_gradients
     from jmeta._objectives import task_losses as task_losses
-    from jmeta._recipes import load as load
     from jmeta._steps import TrainState as TrainState
     from jmeta._steps import init_state as init_state
     from jmeta._steps import make_step as make_step
@@ -77,7 +77,7 @@ _MODULES = {
     "jmeta._adaptation": "Adjoint GradientDescent first_order gradient_descent unrolled",
     "jmeta._objectives": "mixture on_head over_tasks query_loss score task_gradients task_losses",
     "jmeta._gradients": "value_and_gradient",
-    "jmeta._recipes": "load",
+    "jmeta._cli.recipes": "load",
     "jmeta._types": "Aggregation Batch EncoderHead Episode Learner LossFn Model Objective Sampler Weighting",
     "jmeta.aggregation._aggregate": "aggregate",
     "jmeta.aggregation._pcgrad": "pcgrad",

@@ -2,7 +2,7 @@
 
 import sys
 
-from jmeta._cli import main
+from jmeta._cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 
 import jmeta
-from jmeta import _cli, _runs
-from jmeta._catalogue import default_config
-from jmeta._cli import main
+from jmeta._cli import main as command_line
+from jmeta._cli import runs
+from jmeta._cli.catalogue import default_config
+from jmeta._cli.main import main
 from jmeta._reporting import read_metrics
 
 ROOT = Path(__file__).parent.parent
@@ -121,7 +122,7 @@ def test_another_process_writes_the_same_bytes(run, tmp_path):
 
 def test_stopped_and_resumed_twice_ends_bitwise_like_a_whole_run(run, tmp_path, monkeypatch, capsys):
     whole, _ = run
-    directory, build_validator = tmp_path / "stopped", _runs.validator
+    directory, build_validator = tmp_path / "stopped", runs.validator
 
     def stop_with(number, at):
         def validator(*arguments, **options):
@@ -135,16 +136,16 @@ def test_stopped_and_resumed_twice_ends_bitwise_like_a_whole_run(run, tmp_path, 
 
             return validate_and_stop
 
-        monkeypatch.setattr(_runs, "validator", validator)
+        monkeypatch.setattr(runs, "validator", validator)
 
     stop_with(signal.SIGINT, at=1)
-    monkeypatch.setattr(_cli, "draw", lambda directory: [])
+    monkeypatch.setattr(command_line, "draw", lambda directory: [])
     assert main([*TRAIN, "--no-baseline", "--out", str(directory)]) == 130
     assert f"stopped at step 10; go on with: jmeta resume {directory}" in capsys.readouterr().err
     stop_with(signal.SIGTERM, at=2)
     assert main(["resume", str(directory)]) == 143
     assert "stopped at step 30;" in capsys.readouterr().err
-    monkeypatch.setattr(_runs, "validator", build_validator)
+    monkeypatch.setattr(runs, "validator", build_validator)
     assert main(["resume", str(directory)]) == 0
     assert "from step 30" in capsys.readouterr().out
     for name in ("evaluation.json", "metrics.jsonl"):

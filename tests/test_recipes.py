@@ -11,16 +11,17 @@ import optax
 import pytest
 
 import jmeta
-from jmeta import _options, checkpointing
-from jmeta._baseline import baseline_config, fine_tuning_rate, sinusoid_references
-from jmeta._catalogue import LEARNERS, MEANINGLESS, TASKS, default_config
-from jmeta._config import CONFIG, write_config
-from jmeta._recipes import build, read_config
+from jmeta import checkpointing
+from jmeta._cli import options
+from jmeta._cli.baseline import baseline_config, fine_tuning_rate, sinusoid_references
+from jmeta._cli.catalogue import LEARNERS, MEANINGLESS, TASKS, default_config
+from jmeta._cli.config import CONFIG, write_config
+from jmeta._cli.recipes import build, read_config
 from jmeta.nn import MultilayerPerceptron
 
 PAIRS = [(learner, tasks) for learner in LEARNERS for tasks in TASKS if (learner, tasks) not in MEANINGLESS]
 SECTIONS = ("learner", "tasks", "test", "network", "training", "evaluation")
-OPTIONS = [kind for kind in vars(_options).values() if dataclasses.is_dataclass(kind)]
+OPTIONS = [kind for kind in vars(options).values() if dataclasses.is_dataclass(kind)]
 
 
 def changed(config, **values):
@@ -135,7 +136,7 @@ def test_a_baseline_needs_sinusoids():
 
 
 def test_sinusoid_network_is_that_of_the_paper():
-    body, head = TASKS["sinusoid"].network(_options.PerceptronOptions(), 1)
+    body, head = TASKS["sinusoid"].network(options.PerceptronOptions(), 1)
     x = jax.random.normal(jax.random.key(1), (5, 1))
     params = jmeta.compose(body, head).init(jax.random.key(0), x)
     (layers,) = params.encoder.values()
@@ -159,7 +160,7 @@ BY_HAND = {
 @pytest.mark.parametrize("name", BY_HAND)
 def test_a_name_builds_the_learner_that_it_names(name):
     recipe = build(tiny(name, inner_rate=0.3, inner_steps=2, fine_tuning_rate=0.3))
-    by_hand = BY_HAND[name](TASKS["sinusoid"].network(_options.PerceptronOptions((4, 4)), 1))
+    by_hand = BY_HAND[name](TASKS["sinusoid"].network(options.PerceptronOptions((4, 4)), 1))
     episode = recipe.test.sample(recipe.test.data, jax.random.key(3))
 
     def gradient(learner):

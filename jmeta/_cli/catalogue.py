@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jmeta import _options as options
 from jmeta._adaptation import first_order
-from jmeta._options import Config, EvaluationOptions, TrainingOptions
+from jmeta._cli import options
+from jmeta._cli.options import Config, EvaluationOptions, TrainingOptions
 from jmeta._types import Batch, EncoderHead, Episode, Learner, LossFn, Sampler
 from jmeta.metric_based._prototypical import prototypical_networks
 from jmeta.metrics import accuracy, squared_error
@@ -198,12 +198,15 @@ PRESETS: dict[Any, dict[str, dict[str, Any]]] = {
         "evaluation": {"evaluation_batch": 100},
     },
     "omniglot": {
+        "tasks": {"queries": 3},
         "training": {
-            "tasks_per_step": 32,
-            "learning_rate": 1e-3,
-            "steps_per_chunk": 25,
-            "validate_every": 500,
-            "checkpoint_every": 500,
+            "tasks_per_step": 16,
+            "steps": 8_000,
+            "learning_rate": 2e-3,
+            "schedule": "cosine",
+            "steps_per_chunk": 20,
+            "validate_every": 400,
+            "checkpoint_every": 400,
         },
     },
     ("maml", "omniglot"): {"learner": {"inner_rate": 0.4}, "evaluation": {"evaluation_steps": 3}},
@@ -218,8 +221,8 @@ PRESETS: dict[Any, dict[str, dict[str, Any]]] = {
     },
     ("prototypical_networks", "omniglot"): {
         "tasks": {"ways": 60, "queries": 5},
-        "network": {"pooling": True},
-        "training": {"tasks_per_step": 1, "steps": 20_000, "schedule": "cosine"},
+        "network": {"normalization": "group"},
+        "training": {"tasks_per_step": 1, "steps": 9_000},
         "evaluation": {"evaluation_steps": 0},
     },
 }

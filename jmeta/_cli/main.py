@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from jmeta import __version__
-from jmeta._baseline import BASELINE
-from jmeta._catalogue import LEARNERS, MEANINGLESS, TASKS, default_config
-from jmeta._config import CONFIG, write_config
-from jmeta._options import Config
-from jmeta._recipes import build, read_config
-from jmeta._report import draw, table
-from jmeta._runs import EVALUATION, evaluate_run, is_complete, last_step, train_run
+from jmeta._cli.baseline import BASELINE
+from jmeta._cli.catalogue import LEARNERS, MEANINGLESS, TASKS, default_config
+from jmeta._cli.config import CONFIG, write_config
+from jmeta._cli.options import Config
+from jmeta._cli.recipes import build, read_config
+from jmeta._cli.report import draw, table
+from jmeta._cli.runs import EVALUATION, evaluate_run, is_complete, last_step, train_run
 
 USAGE = """\
 usage: jmeta COMMAND ...

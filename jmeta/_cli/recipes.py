@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jmeta._catalogue import LEARNERS, TASKS, default_config
-from jmeta._config import CONFIG, check_ranges, from_json
+from jmeta._cli.catalogue import LEARNERS, TASKS, default_config
+from jmeta._cli.config import CONFIG, check_ranges, from_json
+from jmeta._cli.options import Config
 from jmeta._objectives import query_loss
-from jmeta._options import Config
 from jmeta._reporting import CHECKPOINTS
 from jmeta._steps import TrainState, init_state
 from jmeta._types import Learner, LossFn, Params, Sampler

@@ -8,10 +8,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jmeta._baseline import BASELINE, sinusoid_references
-from jmeta._recipes import best_params, build, read_config
+from jmeta._cli.baseline import BASELINE, sinusoid_references
+from jmeta._cli.recipes import best_params, build, read_config
+from jmeta._cli.runs import Tested, last_step, read_evaluation
 from jmeta._reporting import read_metrics
-from jmeta._runs import Tested, last_step, read_evaluation
 from jmeta.evaluation import Estimate, evaluate, paired_difference
 from jmeta.tasks._batching import batch_tasks
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from jmeta._options import Config
+from jmeta._cli.options import Config
 
 CONFIG = "config.json"
 MAY_BE_ZERO = ("inner_steps", "seed", "evaluation_steps", "evaluation_seed")

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jmeta._catalogue import LEARNERS, TASKS, default_config
+from jmeta._cli.catalogue import LEARNERS, TASKS, default_config
+from jmeta._cli.options import Config
 from jmeta._objectives import score
-from jmeta._options import Config
 from jmeta._types import Adapted, Batch, Episode, Learner, Metrics, Params, Sampler
 
 BASELINE = "baseline"

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jmeta import checkpointing
-from jmeta._baseline import BASELINE, baseline_config, fine_tuning_rate
-from jmeta._config import CONFIG, write_config, write_json
+from jmeta._cli.baseline import BASELINE, baseline_config, fine_tuning_rate
+from jmeta._cli.config import CONFIG, write_config, write_json
+from jmeta._cli.options import Config
+from jmeta._cli.recipes import Recipe, best_params, build, read_config
 from jmeta._objectives import over_tasks
-from jmeta._options import Config
-from jmeta._recipes import Recipe, best_params, build, read_config
 from jmeta._reporting import CHECKPOINTS
 from jmeta._steps import make_step
 from jmeta.evaluation import Estimate, Evaluation, evaluate, validator
