@@ -4,9 +4,11 @@ An *adjoint* says how the descent is built: how each inner gradient is different
 and exactness are chosen there and nowhere else.
 
 The central differences of :func:`unrolled` follow Liu, Simonyan and Yang, *DARTS* (2019, 1806.09055), equation 8, with a step
-that balances rounding against truncation.
+that balances rounding against truncation. Its mixed mode is that of Kemaev et al., *MixFlow-MG* (2025, 2505.00793), section 3.
 """
 
+import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -17,7 +19,9 @@ from jax.core import Tracer
 
 from jmeta._types import Adapted, Objective
 
-HESSIAN_PRODUCTS = ("reverse", "finite_difference")
+HESSIAN_PRODUCTS = ("reverse", "mixed", "finite_difference")
+# Fewer steps than this keep little, and a nest of loops takes longer to compile.
+NESTED_FROM = 16
 
 
 class Gradient(Protocol):
@@ -57,8 +61,10 @@ def unrolled(*, rematerialise: bool = True, hessian_product: str = "reverse", un
     """Differentiates through every inner step: the exact meta-gradient of MAML.
 
     Args:
-      rematerialise: recompute the activations of each step in the backward pass instead of keeping them.
-      hessian_product: how the second derivatives are formed. ``"reverse"`` is exact. ``"finite_difference"`` takes central
+      rematerialise: recompute the activations of each step in the backward pass instead of keeping them; from 16 steps on also
+        the steps, in blocks, so that memory grows with the square root of their number.
+      hessian_product: how the second derivatives are formed. ``"reverse"`` and ``"mixed"`` (forward over reverse, which keeps no
+        second backward pass but takes no forward-mode derivative itself) are exact. ``"finite_difference"`` takes central
         differences of the inner gradient at a distance chosen from the norms, ``(1 + |adapted|) eps^(1/3)``: it needs only
         first derivatives of the model, its relative error is of the order of that distance squared (``eps^(2/3)`` is 2e-5 in
         float32 and 4e-11 in float64) for a smooth model, and it is meaningless across the kink of a ReLU.
@@ -71,11 +77,14 @@ def unrolled(*, rematerialise: bool = True, hessian_product: str = "reverse", un
         raise ValueError(f"hessian_product must be one of {', '.join(HESSIAN_PRODUCTS)}; got {hessian_product!r}.")
     if unroll < 1:
         raise ValueError(f"unroll must be at least 1; got {unroll}.")
-    gradient = _gradient if hessian_product == "reverse" else _finite_difference_gradient
+    along = {"mixed": _forward_derivative, "finite_difference": _central_difference}
+    gradient = _gradient if hessian_product == "reverse" else _gradient_differentiated_by(along[hessian_product])
 
     def scan(body: Callable[..., Any], carry: Any, xs: Any) -> Any:
-        body = jax.checkpoint(body, prevent_cse=False) if rematerialise else body  # pyright: ignore[reportPrivateImportUsage]
-        return jax.lax.scan(body, carry, xs, unroll=unroll)
+        if not rematerialise:
+            return jax.lax.scan(body, carry, xs, unroll=unroll)
+        body = jax.checkpoint(body, prevent_cse=False)  # pyright: ignore[reportPrivateImportUsage]
+        return (_nested_scan if len(xs) >= NESTED_FROM else jax.lax.scan)(body, carry, xs, unroll=unroll)
 
     return Adjoint(gradient, scan, differentiates_updates=True)
 
@@ -139,49 +148,79 @@ def _gradient(objective: Objective) -> Gradient:
     return gradient
 
 
-def _finite_difference_gradient(objective: Objective) -> Gradient:
-    """The inner gradient with a backward pass that needs only first derivatives of the objective.
+def _gradient_differentiated_by(along: Callable[..., Any]) -> Callable[[Objective], Gradient]:
+    """Builds an inner gradient whose backward pass is the derivative of the whole gradient along the incoming cotangent.
 
-    The cotangents of ``adapted`` and of everything else that is differentiated (features, meta-parameters that the objective
-    closes over) are the derivatives of the whole gradient along the incoming cotangent.
+    Whole means: with respect to ``adapted`` and to everything else that is differentiated (features, meta-parameters that the
+    objective closes over). By symmetry of the second derivatives these are the cotangents.
     """
 
-    def gradient(adapted: Adapted, key: jax.Array, data: Any, step: jax.Array) -> Adapted:
-        # The key and the step too are passed on: the backward pass runs outside the loop that made them.
-        loss, hoisted = jax.closure_convert(
-            lambda adapted, data, key, step: objective(adapted, key, data, step=step)[0], adapted, data, key, step
-        )
+    def build(objective: Objective) -> Gradient:
+        def gradient(adapted: Adapted, key: jax.Array, data: Any, step: jax.Array) -> Adapted:
+            floats, labels = _parted(data)
 
-        @jax.custom_vjp
-        def differentiated(adapted: Adapted, data: Any, hoisted: Any, key: jax.Array, step: jax.Array) -> Adapted:
-            return jax.grad(lambda adapted: loss(adapted, data, key, step, *hoisted))(adapted)
+            # The key, the labels and the step are passed on: the backward pass runs outside the loop that made them.
+            def objective_of(adapted: Adapted, floats: Any, constants: Any) -> jax.Array:
+                labels, key, step = constants
+                return objective(adapted, key, _joined(floats, labels), step=step)[0]
 
-        def forward(*arguments: Any) -> tuple[Adapted, Any]:
-            return differentiated(*arguments), arguments
+            loss, hoisted = jax.closure_convert(objective_of, adapted, floats, (labels, key, step))
 
-        def backward(residuals: Any, cotangent: Adapted) -> tuple[Any, ...]:
-            adapted, *rest, key, step = residuals
-            length = optax.tree.norm(cotangent)
-            distance = (1 + optax.tree.norm(adapted)) * jnp.finfo(length.dtype).eps ** (1 / 3)
-            scale = jnp.where(length > 0, distance / jnp.where(length > 0, length, 1), 0)
+            @jax.custom_vjp
+            def differentiated(adapted: Adapted, floats: Any, hoisted: Any, constants: Any) -> Adapted:
+                return jax.grad(loss)(adapted, floats, constants, *hoisted)
 
-            def gradients(sign: int) -> Any:
-                moved = optax.tree.add_scale(adapted, sign * scale, cotangent)
-                return jax.grad(lambda arguments: loss(arguments[0], arguments[1], key, step, *arguments[2]), allow_int=True)(
-                    (moved, *rest)
-                )
+            def forward(*arguments: Any) -> tuple[Adapted, Any]:
+                return differentiated(*arguments), arguments
 
-            def difference(above: jax.Array, below: jax.Array) -> jax.Array:
-                if above.dtype == jax.dtypes.float0:
-                    return above
-                return jnp.where(scale > 0, (above - below) / jnp.where(scale > 0, 2 * scale, 1), 0)
+            def backward(residuals: Any, cotangent: Adapted) -> tuple[Any, ...]:
+                adapted, floats, hoisted, constants = residuals
 
-            return *jax.tree.map(difference, gradients(1), gradients(-1)), None, None
+                def gradients(adapted: Adapted) -> Any:
+                    arguments = (adapted, floats, hoisted)
+                    return jax.grad(lambda arguments: loss(*arguments[:2], constants, *arguments[2]))(arguments)
 
-        differentiated.defvjp(forward, backward)
-        return differentiated(adapted, data, hoisted, key, step)
+                return *along(gradients, adapted, cotangent), None
 
-    return gradient
+            differentiated.defvjp(forward, backward)
+            return differentiated(adapted, floats, hoisted, (labels, key, step))
+
+        return gradient
+
+    return build
+
+
+def _forward_derivative(function: Callable[[Adapted], Any], point: Adapted, direction: Adapted) -> Any:
+    return jax.jvp(function, (point,), (direction,))[1]
+
+
+def _central_difference(function: Callable[[Adapted], Any], point: Adapted, direction: Adapted) -> Any:
+    length = optax.tree.norm(direction)
+    distance = (1 + optax.tree.norm(point)) * jnp.finfo(length.dtype).eps ** (1 / 3)
+    scale = jnp.where(length > 0, distance / jnp.where(length > 0, length, 1), 0)
+    above, below = (function(optax.tree.add_scale(point, sign * scale, direction)) for sign in (1, -1))
+    return jax.tree.map(lambda a, b: jnp.where(scale > 0, (a - b) / jnp.where(scale > 0, 2 * scale, 1), 0), above, below)
+
+
+def _parted(data: Any) -> tuple[Any, Any]:
+    """Parts data into its floating-point leaves and the rest, which has no derivative, with None in the other's places."""
+    is_float = jax.tree.map(lambda leaf: jnp.issubdtype(jnp.result_type(leaf), jnp.inexact), data)
+    floats = jax.tree.map(lambda leaf, keep: leaf if keep else None, data, is_float)
+    return floats, jax.tree.map(lambda leaf, leave: None if leave else leaf, data, is_float)
+
+
+def _joined(floats: Any, rest: Any) -> Any:
+    return jax.tree.map(lambda one, other: other if one is None else one, floats, rest, is_leaf=lambda leaf: leaf is None)
+
+
+def _nested_scan(body: Callable[..., Any], carry: Any, xs: jax.Array, *, unroll: int) -> Any:
+    """Scans in blocks whose steps are recomputed: about ``2 sqrt(steps)`` carries are kept instead of all."""
+    size = math.isqrt(len(xs))
+    blocks = len(xs) // size
+    scan = functools.partial(jax.lax.scan, body, unroll=unroll)
+    carry, kept = jax.lax.scan(jax.checkpoint(scan, prevent_cse=False), carry, xs[: blocks * size].reshape(blocks, size))  # pyright: ignore[reportPrivateImportUsage]
+    carry, rest = scan(carry, xs[blocks * size :])
+    return carry, jax.tree.map(lambda kept, rest: jnp.concatenate([kept.reshape(-1, *rest.shape[1:]), rest]), kept, rest)
 
 
 def _check_inner_optimizer(optimizer: optax.GradientTransformation) -> None:

@@ -88,7 +88,19 @@ def test_finite_difference_hessian_products_agree_with_reverse_mode(x64, dtype, 
     assert optax.tree.norm(optax.tree.sub(first_order, exact)) > 0.05 * scale
 
 
-def test_finite_difference_reaches_what_the_objective_closes_over_and_its_data(x64):
+def test_mixed_mode_hessian_products_are_those_of_reverse_mode(x64):
+    params, data = smooth_task()
+    outer = lambda p: smooth(p, KEY, data)[0]  # noqa: E731
+    exact, mixed = (
+        meta_gradient(smooth, optax.sgd(0.1, momentum=0.5), 3, jmeta.unrolled(hessian_product=product), params, data, outer)
+        for product in ("reverse", "mixed")
+    )
+    # Another order of the same sums.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-14), mixed, exact)
+
+
+@pytest.mark.parametrize("hessian_product", ["mixed", "finite_difference"])
+def test_hessian_products_reach_what_the_objective_closes_over_and_its_data(x64, hessian_product):
     """The mixed derivative: of the inner gradient with respect to a value that is not adapted."""
     params, (x, y) = smooth_task()
 
@@ -100,14 +112,15 @@ def test_finite_difference_reaches_what_the_objective_closes_over_and_its_data(x
 
     exact, approximate = (
         jax.jit(jax.grad(lambda learned, adjoint=adjoint: outer(learned, adjoint)))((jnp.array(1.5), x))
-        for adjoint in (jmeta.unrolled(), jmeta.unrolled(hessian_product="finite_difference"))
+        for adjoint in (jmeta.unrolled(), jmeta.unrolled(hessian_product=hessian_product))
     )
     assert abs(exact[0]) > 1e-3
     for got, expected in zip(approximate, exact, strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-8)
 
 
-def test_finite_difference_is_mapped_over_tasks_with_integer_labels(x64):
+@pytest.mark.parametrize("hessian_product", ["mixed", "finite_difference"])
+def test_hessian_products_are_mapped_over_tasks_with_integer_labels(x64, hessian_product):
     """Labels have no cotangent; a zero cotangent has a zero product."""
     logits = jax.random.normal(KEY, (2, 3, 4))
     labels = jnp.array([[0, 1, 2], [3, 0, 1]])
@@ -122,7 +135,7 @@ def test_finite_difference_is_mapped_over_tasks_with_integer_labels(x64):
         return weight * jnp.square(adapted["w"]).sum()
 
     params = {"w": jnp.ones((3, 4)) * 0.5}
-    fd = jmeta.unrolled(hessian_product="finite_difference")
+    fd = jmeta.unrolled(hessian_product=hessian_product)
     exact, approximate, nothing = (
         jax.jit(jax.grad(lambda p, adjoint=adjoint, weight=weight: outer(p, adjoint, weight)))(params)["w"]
         for adjoint, weight in ((jmeta.unrolled(), 1.0), (fd, 1.0), (fd, 0.0))
@@ -141,6 +154,40 @@ def test_rematerialising_and_unrolling_leave_the_meta_gradient_alone(x64, option
     )
     # The same operations in another order: rounding only.
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), got, expected)
+
+
+# 16 and 20 fill whole blocks of 4 and leave none over; 23 leaves 3 steps over.
+@pytest.mark.parametrize("num_steps", [16, 20, 23])
+def test_nested_rematerialisation_leaves_result_path_and_meta_gradient_alone(x64, num_steps):
+    params, data = smooth_task()
+    outer = lambda p: smooth(p, KEY, data)[0]  # noqa: E731
+    nested, plain = jmeta.unrolled(), jmeta.unrolled(rematerialise=False)
+    got, expected = (
+        (
+            meta_gradient(smooth, optax.sgd(0.1), num_steps, adjoint, params, data, outer),
+            jmeta.gradient_descent(smooth, optax.sgd(0.1), num_steps, adjoint=adjoint).path(params, KEY, data, num_steps),
+        )
+        for adjoint in (nested, plain)
+    )
+    # The same operations in another order: rounding only.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-13), got, expected)
+
+
+def test_nested_rematerialisation_keeps_the_square_root_of_the_steps():
+    params = {"kernel": jnp.ones((64, 64))}
+
+    def objective(adapted, key, data, *, step=0):
+        # The second layer's derivative needs the kernel, so plain reverse mode keeps that of every step.
+        return jnp.square(jnp.tanh(jnp.tanh(data @ adapted["kernel"]) @ adapted["kernel"])).mean(), {}
+
+    def temporary_bytes(adjoint, num_steps):
+        descent = jmeta.gradient_descent(objective, optax.sgd(0.1), num_steps, adjoint=adjoint)
+        gradient = jax.jit(jax.grad(lambda params: descent.run(params, KEY, jnp.ones((4, 64)))["kernel"].sum()))
+        return gradient.lower(params).compile().memory_analysis().temp_size_in_bytes
+
+    plain, nested = (temporary_bytes(jmeta.unrolled(rematerialise=keep), 256) for keep in (False, True))
+    # 256 steps keep 256 kernels in one and 2 * 16 in the other, and each a few more for work.
+    assert nested < plain / 5
 
 
 def test_scan_equals_a_python_loop(x64):
@@ -286,7 +333,7 @@ def test_the_probe_works_where_a_learner_is_built_under_jit():
     [
         (
             lambda: jmeta.unrolled(hessian_product="forward"),
-            "hessian_product must be one of reverse, finite_difference; got 'forward'",
+            "hessian_product must be one of reverse, mixed, finite_difference; got 'forward'",
         ),
         (lambda: jmeta.unrolled(unroll=0), "unroll must be at least 1; got 0"),
         (
