@@ -4,7 +4,7 @@ An *adjoint* says how the descent is built: how each inner gradient is different
 and exactness are chosen there and nowhere else.
 
 The central differences of :func:`unrolled` follow Liu, Simonyan and Yang, *DARTS* (2019, 1806.09055), equation 8, with a step
-that balances rounding against truncation. Its mixed mode is that of Kemaev et al., *MixFlow-MG* (2025, 2505.00793), section 3.
+that balances rounding against truncation. Its mixed mode is that of Kemaev et al., *MixFlow-MG* (2025, 2505.00793), algorithm 2.
 """
 
 import functools
