@@ -184,7 +184,10 @@ CASES = {
     ),
     "no shots": Case(lambda: arrays(shots=0), "shots must", "got 0", "at least 1"),
     "unknown Hessian product": Case(
-        lambda: jmeta.unrolled(hessian_product="forward"), "hessian_product", "got 'forward'", "one of reverse, mixed, finite_difference"
+        lambda: jmeta.unrolled(hessian_product="forward"),
+        "hessian_product",
+        "got 'forward'",
+        "one of reverse, mixed, finite_difference",
     ),
     "unknown normalisation": Case(
         lambda: jmeta.nn.ConvolutionalEncoder(normalization="layer"), "normalization", "got 'layer'", "one of group, batch, none"
