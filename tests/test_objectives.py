@@ -76,6 +76,13 @@ def test_mixture_is_the_weighted_sum_of_its_kinds(request, micro_batch, toleranc
     assert_close(metrics["b/first"], parts["b"][0][1]["first"], tolerance)
 
 
+def test_micro_batches_reach_a_mixture_within_a_mixture():
+    nested = jmeta.mixture({"outer": jmeta.mixture({"inner": jmeta.over_tasks(quiet)})})
+    differentiate = jmeta.value_and_gradient(nested, micro_batch=2)
+    with pytest.raises(ValueError, match="micro_batch must divide the number of tasks; got micro_batch=2 and 3 tasks"):
+        jax.eval_shape(differentiate, noisy_tasks()[0], KEY, {"outer": {"inner": jnp.ones((3, 1))}})
+
+
 def test_separate_tasks_of_one_kind_have_the_losses_and_gradients_of_a_loop(x64):
     params, data = noisy_tasks()
     losses, metrics = jmeta.task_losses(noisy)(params, KEY, data, step=2)
