@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from jmeta._adaptation import gradient_descent as gradient_descent
     from jmeta._adaptation import unrolled as unrolled
     from jmeta._cli.recipes import load as load
+    from jmeta._cost import Cost as Cost
+    from jmeta._cost import cost as cost
+    from jmeta._cost import does_not_fit as does_not_fit
     from jmeta._gradients import value_and_gradient as value_and_gradient
     from jmeta._objectives import mixture as mixture
     from jmeta._objectives import on_head as on_head
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from jmeta._objectives import score as score
     from jmeta._objectives import task_gradients as task_gradients
     from jmeta._objectives import task_losses as task_losses
+    from jmeta._precision import compute_in as compute_in
     from jmeta._steps import TrainState as TrainState
     from jmeta._steps import init_state as init_state
     from jmeta._steps import make_step as make_step
@@ -77,7 +81,9 @@ _MODULES = {
     "jmeta._adaptation": "Adjoint GradientDescent first_order gradient_descent unrolled",
     "jmeta._objectives": "mixture on_head over_tasks query_loss score task_gradients task_losses",
     "jmeta._gradients": "value_and_gradient",
+    "jmeta._precision": "compute_in",
     "jmeta._cli.recipes": "load",
+    "jmeta._cost": "Cost cost does_not_fit",
     "jmeta._types": "Aggregation Batch EncoderHead Episode Learner LossFn Model Objective Sampler Weighting",
     "jmeta.aggregation._aggregate": "aggregate",
     "jmeta.aggregation._pcgrad": "pcgrad",

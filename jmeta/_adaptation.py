@@ -19,6 +19,7 @@ from jax.core import Tracer
 
 from jmeta._types import Adapted, Objective
 
+# Reverse is the default: it takes every derivative, and nested it needs the memory of mixed (CPU; no accelerator was at hand).
 HESSIAN_PRODUCTS = ("reverse", "mixed", "finite_difference")
 # Fewer steps than this keep little, and a nest of loops takes longer to compile.
 NESTED_FROM = 16

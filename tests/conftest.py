@@ -6,6 +6,8 @@ import jax
 import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# No test, nor a process that one starts, writes in the user's cache folder.
+os.environ["JMETA_COMPILATION_CACHE"] = "off"
 
 
 @pytest.fixture

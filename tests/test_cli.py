@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 
 import jmeta
+from jmeta._cli import cache, runs
+from jmeta._cli import cost as costs
 from jmeta._cli import main as command_line
-from jmeta._cli import runs
 from jmeta._cli.catalogue import default_config
 from jmeta._cli.main import main
 from jmeta._reporting import read_metrics
@@ -294,6 +295,106 @@ def test_a_missing_extra_exits_with_1_and_says_how_to_install_it(module, command
     monkeypatch.setitem(sys.modules, module, None)
     assert main([*command, str(run[0])]) == 1
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("problem", [None, "one step needs 9 GB."])
+def test_the_cost_is_said_before_the_run_and_is_no_part_of_it(problem, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(costs, "does_not_fit", lambda cost: problem)
+    monkeypatch.setattr(command_line, "train_run", lambda *_: command_line._say("the run"))
+    monkeypatch.setattr(command_line, "_report", lambda *_: 0)
+    assert main([*TRAIN, "--cost", "--out", str(tmp_path / "run")]) == 0
+    printed = capsys.readouterr()
+    table, _, rest = printed.out.partition("\n\n")
+    assert rest == "the run\n"
+    assert printed.err == ("" if problem is None else f"warning: {problem}\n")
+    title, *rows = table.splitlines()
+    assert title == "cost of one training step:"
+    assert [row[2:30].strip() for row in rows] == [
+        *("products and convolutions", "memory traffic, loops once", "temporary memory", "arguments", "compilation"),
+    ]
+    assert "cost" not in json.loads((tmp_path / "run" / "config.json").read_text())
+    # Two tasks; layers of 1 x 4, 4 x 4 and 4 x 1 on 3 support and 10 query rows, 2 per multiply-add. A pass goes forwards, to the
+    # weights and, but for the first layer, back to the inputs; the products with the Hessian come on top.
+    amount, unit = rows[0].split()[-2:]
+    assert unit == "kFLOP"
+    assert float(amount) * 1e3 > 2 * 2 * (3 + 10) * (3 * 24 - 4)
+
+
+@pytest.fixture
+def cached(tmp_path, monkeypatch):
+    """The folder of the compilation cache of a user who has set nothing."""
+    monkeypatch.delenv(cache.VARIABLE)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(cache, "WORTH_KEEPING", 0.0)
+    return tmp_path / "jmeta" / "compilation"
+
+
+def settings():
+    return jax.config.jax_compilation_cache_dir, jax.config.jax_persistent_cache_min_compile_time_secs
+
+
+def compile_something(*_):
+    jax.jit(lambda x: x * 3 + 4)(np.float32(1))
+    return 0
+
+
+def test_compiled_programs_are_kept_in_a_folder_of_the_users_own(cached, monkeypatch):
+    before = settings()
+    seen = []
+    monkeypatch.setattr(command_line, "_dispatch", lambda words: seen.append(settings()) or compile_something())
+    assert main(["list"]) == 0
+    assert seen == [(str(cached), 0.0)]
+    assert cached.stat().st_mode & 0o777 == 0o700
+    kept = list(cached.iterdir())
+    assert kept
+    # What is compiled after the command is not kept.
+    assert settings() == before
+    jax.jit(lambda x: x * 5 + 6)(np.float32(1))
+    assert list(cached.iterdir()) == kept
+
+
+def test_the_variable_moves_the_cache_and_turns_it_off(cached, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command_line, "_dispatch", compile_something)
+    monkeypatch.setenv(cache.VARIABLE, "off")
+    assert main(["list"]) == 0
+    assert not cached.parent.exists()
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "elsewhere"))
+    assert main(["list"]) == 0
+    assert list((tmp_path / "elsewhere").iterdir())
+    assert not cached.parent.exists()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_cache_that_jax_has_been_given_stays(cached, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(command_line, "_dispatch", lambda words: seen.append(settings()) or 0)
+    given = str(tmp_path / "given")
+    before = settings()
+    jax.config.update("jax_compilation_cache_dir", given)
+    try:
+        assert main(["list"]) == 0
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before[0])
+    assert seen == [(given, before[1])]
+    assert not cached.parent.exists()
+
+
+@pytest.mark.parametrize("obstacle", ["a file", "a folder of somebody else", "a folder that others may write"])
+def test_a_folder_that_cannot_be_trusted_turns_the_cache_off(obstacle, cached, monkeypatch, capsys):
+    if obstacle == "a file":
+        cached.parent.write_text("")
+    else:
+        cached.mkdir(parents=True)
+        cached.chmod(0o770 if "others" in obstacle else 0o700)
+    if "somebody" in obstacle:
+        monkeypatch.setattr(cache.os, "getuid", lambda: cached.stat().st_uid + 1)
+    before = settings()
+    monkeypatch.setattr(command_line, "_dispatch", lambda words: int(settings() != before))
+    assert main(["list"]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("jmeta: no compilation cache: ")
+    assert str(cached) in line
+    assert line.endswith("give another folder by JMETA_COMPILATION_CACHE=DIR, or JMETA_COMPILATION_CACHE=off.")
 
 
 @pytest.fixture

@@ -15,10 +15,12 @@ from typing import Annotated, Any
 
 from jmeta import __version__
 from jmeta._cli.baseline import BASELINE
+from jmeta._cli.cache import compilation_cache
 from jmeta._cli.catalogue import LEARNERS, MEANINGLESS, TASKS, default_config
 from jmeta._cli.config import CONFIG, write_config
+from jmeta._cli.cost import cost_table
 from jmeta._cli.options import Config
-from jmeta._cli.recipes import build, read_config
+from jmeta._cli.recipes import Recipe, build, read_config
 from jmeta._cli.report import draw, table
 from jmeta._cli.runs import EVALUATION, evaluate_run, is_complete, last_step, train_run
 
@@ -31,7 +33,10 @@ usage: jmeta COMMAND ...
   jmeta plot DIR                                  draw the plots again
   jmeta list                                      the learners and tasks there are
 
---help after any of these says more; jmeta --version names the version."""
+--help after any of these says more; jmeta --version names the version.
+
+Compiled programs are kept for the next command in jmeta/compilation of the user's cache folder ($XDG_CACHE_HOME or ~/.cache);
+JMETA_COMPILATION_CACHE=DIR keeps them elsewhere, JMETA_COMPILATION_CACHE=off nowhere."""
 COMMANDS = ("train", "evaluate", "resume", "plot", "list")
 HELP = ("-h", "--help")
 # The exit codes of a process that a signal has ended.
@@ -53,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        with _warnings_as_sentences():
+        with _warnings_as_sentences(), compilation_cache(_complain):
             return _dispatch(words)
     except UsageError as error:
         print(f"jmeta: {error}", file=sys.stderr)
@@ -107,12 +112,14 @@ def _train(words: list[str]) -> int:
             print(f"  jmeta train {learner_name} {name} --help")
         return 0 if len(words) > 1 else 2
     tasks_name = _known("tasks", words[1], TASKS)
-    directory, config = _read_training(learner_name, tasks_name, words[2:])
+    directory, costs, config = _read_training(learner_name, tasks_name, words[2:])
     if (directory / CONFIG).exists():
         raise UsageError(f"--out {directory} already holds a run; go on with it: jmeta resume {directory}, or give another folder.")
-    _as_usage(build, config)
+    recipe = _as_usage(build, config)
     directory.mkdir(parents=True, exist_ok=True)
     write_config(directory, config)
+    if costs:
+        _print_cost(recipe)
     return _complete(directory, config)
 
 
@@ -168,17 +175,27 @@ def _report(directory: Path, config: Config) -> int:
     return 0
 
 
-def _read_training(learner_name: str, tasks_name: str, words: list[str]) -> tuple[Path, Config]:
+def _print_cost(recipe: Recipe) -> None:
+    costs, problem = cost_table(recipe)
+    _say(f"{costs}\n")
+    if problem is not None:
+        print(f"warning: {problem}", file=sys.stderr)
+
+
+def _read_training(learner_name: str, tasks_name: str, words: list[str]) -> tuple[Path, bool, Config]:
     config = _as_usage(default_config, learner_name, tasks_name)
-    out = [("out", Annotated[Path, _help("folder of the run; made where absent")])]
+    before: list[Any] = [
+        ("out", Annotated[Path, _help("folder of the run; made where absent")]),
+        ("cost", Annotated[bool, _help("say first what one training step costs, which compiles it once more")], False),
+    ]
     baseline = []
     if tasks_name == "sinusoid" and learner_name != "pretraining":
         text = "train a pretrained network beside it, to compare with"
         baseline = [("baseline", Annotated[bool, _help(text)], config.baseline)]
     sections = ("learner", "tasks", "test", "network", "training", "evaluation")
     description = f"{learner_name} {LEARNERS[learner_name].description}; on {tasks_name}: {TASKS[tasks_name].description}."
-    found = _read_options(f"jmeta train {learner_name} {tasks_name}", description, out, config, sections, baseline, words)
-    return found.pop("out"), dataclasses.replace(config, **found)
+    found = _read_options(f"jmeta train {learner_name} {tasks_name}", description, before, config, sections, baseline, words)
+    return found.pop("out"), found.pop("cost"), dataclasses.replace(config, **found)
 
 
 def _read_testing(directory: Path, config: Config, words: list[str]) -> Config:
@@ -233,6 +250,10 @@ def _as_usage(function: Any, *arguments: Any) -> Any:
 
 def _say(sentence: str) -> None:
     print(sentence, flush=True)
+
+
+def _complain(sentence: str) -> None:
+    print(f"jmeta: {sentence}", file=sys.stderr)
 
 
 @contextlib.contextmanager

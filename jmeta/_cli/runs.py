@@ -12,11 +12,10 @@ import numpy as np
 from jmeta import checkpointing
 from jmeta._cli.baseline import BASELINE, baseline_config, fine_tuning_rate
 from jmeta._cli.config import CONFIG, write_config, write_json
+from jmeta._cli.cost import training_step
 from jmeta._cli.options import Config
 from jmeta._cli.recipes import Recipe, best_params, build, read_config
-from jmeta._objectives import over_tasks
 from jmeta._reporting import CHECKPOINTS
-from jmeta._steps import make_step
 from jmeta.evaluation import Estimate, Evaluation, evaluate, validator
 from jmeta.training import fit
 
@@ -125,7 +124,7 @@ def _fit(directory: Path, config: Config, recipe: Recipe, say: Say) -> None:
     start = f", from step {found[-1]:,}" if found and found[-1] else ""
     say(f"training {config.learner_name} on {config.tasks_name}: {training.steps:,} steps{start}.")
     fit(
-        make_step(over_tasks(recipe.learner.loss), recipe.optimizer, micro_batch=recipe.micro_batch),
+        training_step(recipe),
         recipe.state,
         recipe.train,
         num_steps=training.steps,

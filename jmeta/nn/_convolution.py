@@ -4,7 +4,9 @@
 product stay a (batched) matrix product under ``vmap`` and in every derivative.
 """
 
+import functools
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -74,10 +76,26 @@ def max_pool(x: jax.Array, window_shape: Sequence[int], strides: Sequence[int] |
     strides = strides or (1,) * len(window_shape)
     lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.inexact) else jnp.iinfo(x.dtype).min
     taps = _taps(x, window_shape, strides, padding, (1,) * len(window_shape), fill=lowest)
-    result = taps[0]
-    for tap in taps[1:]:
-        result = jnp.maximum(result, tap)
-    return result
+    return functools.reduce(jnp.maximum, taps)
+
+
+def avg_pool(
+    x: jax.Array,
+    window_shape: Sequence[int],
+    strides: Sequence[int] | None = None,
+    padding: Any = "VALID",
+    count_include_pad: bool = True,
+) -> jax.Array:
+    """Averages over windows of ``x [n, *spatial, channels]``, with the signature of ``flax.linen.avg_pool``.
+
+    Padding counts as zeros, or with ``count_include_pad=False`` not at all.
+    """
+    strides, ones = strides or (1,) * len(window_shape), (1,) * len(window_shape)
+    total = functools.reduce(jnp.add, _taps(x, window_shape, strides, padding, ones, fill=0))
+    if count_include_pad:
+        return total / math.prod(window_shape)
+    real = jnp.ones((1, *x.shape[1:-1], 1), x.dtype)
+    return total / functools.reduce(jnp.add, _taps(real, window_shape, strides, padding, ones, fill=0))
 
 
 def _channels_last(spatial: int) -> lax.ConvDimensionNumbers:

@@ -36,6 +36,15 @@ class BatchStatistics(nn.Module):
         return centered * (jax.lax.rsqrt(variance + self.epsilon) * _trailing(scale, x)) + _trailing(bias, x)
 
 
+class Conv(nn.Conv):
+    """``flax.linen.Conv`` that stays fast when every task has its own weights: patches and a matrix product.
+
+    Channels last, one feature group; its parameters are those of ``flax.linen.Conv``.
+    """
+
+    conv_general_dilated: Callable[..., jax.Array] | None = conv_general_dilated
+
+
 class ConvolutionalEncoder(nn.Module):
     """The four-block encoder of few-shot classification: 3x3 convolution, normalisation, ReLU, and half the size.
 
@@ -57,7 +66,7 @@ class ConvolutionalEncoder(nn.Module):
         """Maps images ``[n, height, width, channels]`` to features ``[n, d]``."""
         for features in self.features:
             strides = (1, 1) if self.pooling else (2, 2)
-            x = nn.Conv(features, (3, 3), strides, conv_general_dilated=conv_general_dilated)(x)
+            x = Conv(features, (3, 3), strides)(x)
             if self.normalization == "batch":
                 x = BatchStatistics()(x, mask)
             elif self.normalization == "group":

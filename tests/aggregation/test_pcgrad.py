@@ -119,3 +119,24 @@ def test_own_aggregators_of_the_gramian_are_weights(x64):
     np.testing.assert_allclose(combine(half, jnp.asarray(rows)), 0.5 * rows[0] + 2 * rows[2], rtol=1e-12)
     np.testing.assert_allclose(seen[0], rows @ rows.T, rtol=1e-12)
     assert isinstance(half, optax.GradientTransformationExtraArgs)
+
+
+# Below one block, between one and two, and several blocks of 4096 with and without columns left over; 15 tasks take one product
+# a block, 16 and 17 three.
+@pytest.mark.parametrize("tasks", [1, 3, 15, 16, 17])
+@pytest.mark.parametrize("length", [1, 4097, 8192, 12_289, 20_479])
+def test_the_gramian_is_numpy_s_for_any_length(x64, tasks, length):
+    rows = np.random.default_rng(0).normal(size=(tasks, length))
+    tree = {"odd": jnp.asarray(rows[:, :0]).reshape(tasks, 0, 3), "long": jnp.asarray(rows)}
+    # Another order of at most 20,479 products.
+    np.testing.assert_allclose(jax.jit(aggregation.gramian)(tree), rows @ rows.T, rtol=1e-10, atol=1e-10)
+
+
+def test_the_gramian_adds_up_leaves_of_all_shapes_and_is_mapped_and_differentiated(x64):
+    shapes = [(40, 40), (40,), (), (3, 3, 1, 64), (100, 101)]
+    tree = [jnp.asarray(np.random.default_rng(i).normal(size=(2, 4, *shape))) for i, shape in enumerate(shapes)]
+    rows = np.concatenate([np.asarray(leaf).reshape(2, 4, -1) for leaf in tree], axis=2)
+    np.testing.assert_allclose(jax.vmap(aggregation.gramian)(tree), rows @ rows.transpose(0, 2, 1), rtol=1e-10, atol=1e-10)
+    gradient = jax.grad(lambda leaf: aggregation.gramian([leaf]).sum())(tree[-1][0])
+    expected = 2 * np.asarray(tree[-1][0]).sum(axis=0, keepdims=True)
+    np.testing.assert_allclose(gradient, np.broadcast_to(expected, gradient.shape), rtol=1e-10)

@@ -9,7 +9,7 @@ import pytest
 from flax import linen, nnx
 from jax import lax
 
-from jmeta.nn import conv_general_dilated, max_pool
+from jmeta.nn import Conv, avg_pool, conv_general_dilated, max_pool
 
 NHWC, NWC = ("NHWC", "HWIO", "NHWC"), ("NWC", "WIO", "NWC")
 # input, kernel, strides, padding, dilation
@@ -132,25 +132,66 @@ def test_what_is_not_supported_says_so(options, message):
         conv_general_dilated(lhs, rhs, **({"window_strides": (1, 1), "padding": "SAME"} | options))
 
 
-@pytest.mark.parametrize(
-    ("shape", "window", "strides", "padding"),
-    [
-        ((2, 7, 6, 3), (2, 2), (2, 2), "VALID"),
-        ((2, 7, 6, 3), (3, 2), (2, 1), "SAME"),
-        ((2, 5, 5, 1), (3, 3), None, "VALID"),
-        ((1, 4, 4, 2), (2, 2), (2, 2), ((1, 0), (0, 1))),
-        ((2, 9, 3), (2,), (2,), "VALID"),
-    ],
-)
-def test_pooling_is_flaxs(shape, window, strides, padding):
-    x = jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
+def test_the_layer_has_the_parameters_and_the_outputs_of_linen_conv():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 7, 6, 3)), jnp.float32)
+    theirs, ours = (kind(4, (3, 2), strides=(2, 1), padding="VALID") for kind in (linen.Conv, Conv))
+    params = theirs.init(jax.random.key(0), x)
+    assert jax.tree.structure(ours.init(jax.random.key(0), x)) == jax.tree.structure(params)
+    np.testing.assert_allclose(ours.apply(params, x), theirs.apply(params, x), rtol=1e-5, atol=1e-5)
+    assert "conv_general_dilated[" not in str(jax.make_jaxpr(ours.apply)(params, x))
+
+
+POOLINGS = [
+    ((2, 7, 6, 3), (2, 2), (2, 2), "VALID"),
+    ((2, 7, 6, 3), (3, 2), (2, 1), "SAME"),
+    ((2, 5, 5, 1), (3, 3), None, "VALID"),
+    ((1, 4, 4, 2), (2, 2), (2, 2), ((1, 0), (0, 1))),
+    ((2, 9, 3), (2,), (2,), "VALID"),
+]
+AVERAGES = [avg_pool, functools.partial(avg_pool, count_include_pad=False)]
+THEIR_AVERAGES = [linen.avg_pool, functools.partial(linen.avg_pool, count_include_pad=False)]
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(max_pool, linen.max_pool), *zip(AVERAGES, THEIR_AVERAGES, strict=True)])
+@pytest.mark.parametrize("case", POOLINGS)
+def test_pooling_is_flaxs(x64, case, ours, theirs):
+    shape, *options = case
+    x = jnp.asarray(np.random.default_rng(0).normal(size=shape))
 
     def both(pool):
         # Distinct values: no ties, where the two may share the gradient differently.
-        return pool(x, window, strides, padding), jax.grad(lambda x: jnp.sin(pool(x, window, strides, padding)).sum())(x)
+        return pool(x, *options), jax.grad(lambda x: jnp.sin(pool(x, *options)).sum())(x)
 
-    for ours, theirs in zip(both(max_pool), both(linen.max_pool), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6)
+    for one, other in zip(both(ours), both(theirs), strict=True):
+        assert one.shape == other.shape
+        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("pool", [max_pool, *AVERAGES])
+def test_second_derivatives_of_pooling_are_those_of_a_loop_over_windows(x64, pool):
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 7, 5, 2)))
+    window = jnp.max if pool is max_pool else jnp.mean
+
+    def looped(x):
+        rows = [[window(x[:, i : i + 3, j : j + 2], axis=(1, 2)) for j in (0, 2)] for i in (0, 2, 4)]
+        return jnp.stack([jnp.stack(row, 1) for row in rows], 1)
+
+    def products(pooled):
+        gradient = jax.grad(lambda x: jnp.sum(jnp.sin(pooled(x)) ** 2))
+        return jax.jvp(gradient, (x,), (x,))[1], jax.vjp(gradient, x)[1](x)[0]
+
+    expected, _ = products(looped)
+    for product in products(lambda x: pool(x, (3, 2), (2, 2))):
+        np.testing.assert_allclose(product, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_bfloat16_is_pooled_as_bfloat16():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 5, 2)), jnp.bfloat16)
+    for ours, theirs in ((max_pool, linen.max_pool), (avg_pool, linen.avg_pool)):
+        pooled = ours(x, (2, 2), (2, 2))
+        assert pooled.dtype == jnp.bfloat16
+        # Four values of order one with 8 bits each.
+        np.testing.assert_allclose(pooled.astype(jnp.float32), theirs(x.astype(jnp.float32), (2, 2), (2, 2)), rtol=0.02, atol=0.02)
 
 
 def test_pooling_keeps_integers_and_infinities():

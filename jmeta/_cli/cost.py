@@ -1,0 +1,32 @@
+"""What a training step of a run costs, as lines of text."""
+
+import jax
+
+from jmeta._cli.recipes import Recipe
+from jmeta._cost import cost, does_not_fit, readable
+from jmeta._objectives import over_tasks
+from jmeta._steps import Step, make_step
+
+
+def training_step(recipe: Recipe) -> Step:
+    """Builds the training step of a run."""
+    return make_step(over_tasks(recipe.learner.loss), recipe.optimizer, micro_batch=recipe.micro_batch)
+
+
+def cost_table(recipe: Recipe) -> tuple[str, str | None]:
+    """Writes what one training step costs, and a sentence if it does not fit the device."""
+    data = jax.eval_shape(recipe.train.sample, recipe.train.data, recipe.state.key)
+    found = cost(training_step(recipe), recipe.state, data)
+    rows = {
+        "products and convolutions": readable(found.flops, "FLOP"),
+        "memory traffic, loops once": _bytes(found.bytes_accessed),
+        "temporary memory": _bytes(found.temporary_bytes),
+        "arguments": _bytes(found.argument_bytes),
+        "compilation": f"{found.compile_seconds:.1f} s",
+    }
+    lines = [f"  {name:<28}{value}" for name, value in rows.items()]
+    return "\n".join(["cost of one training step:", *lines]), does_not_fit(found)
+
+
+def _bytes(number: int | None) -> str:
+    return "not known" if number is None else readable(number, "B")
