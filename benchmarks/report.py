@@ -11,6 +11,36 @@ BEGIN, END = "<!-- results -->", "<!-- /results -->"
 # From tables 1 and 2 of Finn et al. (2017), for comparison.
 PUBLISHED = {"sinusoid-maml": "0.67 / 0.38 / 0.35", "sinusoid-pretrained": "2.41 / 2.23 / 2.19"}
 PUBLISHED |= {"omniglot-5way-1shot-maml": "98.7 ± 0.4"}
+# The smallest ratios that the project wants: of the peer's time to ours.
+WANTED = {(f"sinusoid-maml-{steps}", peer): "50" for steps in (1, 5) for peer in ("learn2learn", "higher")}
+WANTED |= {(f"sinusoid-maml-{steps}", "torch.func"): "6" for steps in (1, 5)}
+WANTED |= {
+    (f"omniglot-maml-{steps}", peer): "2"
+    for steps in (1, 5)
+    for peer in ("torch", "torch.func", "learn2learn", "higher", "TorchOpt")
+}
+WANTED |= {(f"omniglot-maml-{steps}", "jax-lax.conv-vmap"): "20" for steps in (1, 5)}
+WANTED |= {
+    ("prototypical", "torch"): "1.2",
+    ("pcgrad-4", "torchjd"): "1",
+    ("pcgrad-16", "torchjd"): "1",
+    ("pcgrad-64", "torchjd"): "2",
+}
+# Text, question and figure in speed-DEVICE.json, and what the project wants.
+FIGURES = (
+    ("time against tasks, 4 to 64: exponent", "growth-tasks", "slope", "at most 1.05"),
+    ("time against inner steps, 1 to 32: exponent", "growth-steps", "slope", "at most 1.05"),
+    ("memory against tasks, four at a time: exponent", "memory-tasks", "slope", "at most 0.1"),
+    ("64 inner steps, memory over plain reverse mode", "memory-steps", "memory_ratio", "at most 0.1"),
+    ("the same, time", "memory-steps", "time_ratio", "at most 1.2"),
+    ("cold compile, sinusoid step, s", "cold-compile", "sinusoid_seconds", "at most 2"),
+    ("cold compile, convolutional step, s", "cold-compile", "convolutional_seconds", "at most 6"),
+    ("second process, after the imports, s", "second-process", "after_imports_seconds", "at most 1.5"),
+    ("second process, in all, s", "second-process", "in_all_seconds", "at most 4"),
+    ("convolutional step, share of the rate of a 2048 product", "share-of-rate", "share", "at least 0.5"),
+    ("peak memory over what `cost` says", "cost", "ratio", "0.85 to 1.15"),
+    ("`fit` over the bare compiled loop", "fit", "ratio", "at most 1.05"),
+)
 
 
 def load(kind: str) -> list[dict[str, Any]]:
@@ -32,7 +62,7 @@ def tables() -> str:
     results = load("accuracy")
     errors = [result for result in results if result["metric"] != "accuracy"]
     accuracies = [result for result in results if result["metric"] == "accuracy"]
-    return "\n\n".join([*error_table(errors), *accuracy_table(accuracies), origins(results)])
+    return "\n\n".join([*error_table(errors), *accuracy_table(accuracies), origins(results), *speed_tables()])
 
 
 def error_table(results: list[dict[str, Any]]) -> list[str]:
@@ -67,6 +97,33 @@ def origins(results: list[dict[str, Any]]) -> str:
     minutes = ", ".join(f"{result['job']} {result['training_minutes']:.1f}" for result in results)
     machines = sorted({f"{result['cores']} cores ({result['device']}), jax {result['versions']['jax']}" for result in results})
     return f"Minutes of training, validation included, on {'; '.join(machines)}: {minutes}."
+
+
+def speed_tables() -> list[str]:
+    """Makes, for each device, the table of peers and the table of our own figures."""
+    tables = []
+    for path in sorted(RESULTS.glob("peers-*.json")):
+        rows = json.loads(path.read_text())
+        lines = [
+            f"| on {path.stem.removeprefix('peers-')} | peer | ours, ms | peer, ms | how much faster (range) | wanted |",
+            "|---|---|---|---|---|---|",
+        ]
+        for row in rows:
+            spread = f"{row['ratio']:.3g} ({row['ratio_min']:.3g} to {row['ratio_max']:.3g})"
+            times = f"{row['ours_ms']:.3g} | {row['peer_ms']:.3g}"
+            lines.append(f"| {row['work']} | {row['peer']} | {times} | {spread} | {WANTED.get((row['work'], row['peer']), '')} |")
+        dates = sorted({row["date"] for row in rows})
+        lines += [
+            "",
+            f"Medians of {rows[0]['rounds']} or more alternating rounds, {' and '.join(dates)}; below 1 the peer is faster.",
+        ]
+        tables.append("\n".join(lines))
+    for path in sorted(RESULTS.glob("speed-*.json")):
+        found = json.loads(path.read_text())
+        lines = [f"| on {path.stem.removeprefix('speed-')} | measured | wanted |", "|---|---|---|"]
+        figures = [(text, found[name][key], wanted) for text, name, key, wanted in FIGURES if name in found]
+        tables.append("\n".join([*lines, *(f"| {text} | {value:.3g} | {wanted} |" for text, value, wanted in figures)]))
+    return tables
 
 
 def main() -> None:

@@ -1,0 +1,81 @@
+"""One function per question; each gives a dict of figures."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jmeta
+from benchmarks.speed.compilation import cold_compile, second_process
+from benchmarks.speed.jobs import compiled, convolutional_job, seconds_in_turn, sinusoid_job, slope
+from benchmarks.speed.memory import cost_accuracy, nested_memory
+from benchmarks.speed.overhead import fit_overhead
+
+TASKS = (4, 8, 16, 32, 64)
+STEPS = (1, 2, 4, 8, 16, 32)
+
+
+def growth_tasks(rounds: int) -> dict[str, Any]:
+    """Time against the number of tasks, four at a time."""
+    jobs = [sinusoid_job(tasks=tasks, micro_batch=4, hidden=128, points=100) for tasks in TASKS]
+    return _growth(TASKS, jobs, rounds)
+
+
+def growth_steps(rounds: int) -> dict[str, Any]:
+    """Time against the number of inner steps."""
+    return _growth(STEPS, [sinusoid_job(tasks=4, num_steps=steps, hidden=128, points=100) for steps in STEPS], rounds)
+
+
+def memory_tasks(rounds: int) -> dict[str, Any]:
+    """Temporary memory against the number of tasks, four at a time."""
+    del rounds
+    costs = [jmeta.cost(*sinusoid_job(tasks=tasks, micro_batch=4, hidden=128, points=100)) for tasks in TASKS]
+    megabytes = [cost.temporary_bytes / 1e6 for cost in costs]
+    return {"sizes": TASKS, "megabytes": megabytes, "slope": slope(TASKS, megabytes)}
+
+
+def share_of_rate(rounds: int) -> dict[str, Any]:
+    """The rate of the convolutional step over that of a 2048 product, in turn; its products counted in the traced program."""
+    job = convolutional_job()
+    flops = jmeta.cost(*job).flops
+    square = jnp.ones((2048, 2048))
+    product = jax.jit(jnp.matmul).lower(square, square).compile()
+    step = compiled(job)
+    times = seconds_in_turn([step, lambda: jax.block_until_ready(product(square, square))], rounds)
+    rates = np.array([flops, 2 * 2048**3]) / times / 1e9
+    return {
+        "step_ms": 1e3 * float(np.median(times[:, 0])),
+        "step_gflop": flops / 1e9,
+        "step_gflops_per_second": float(np.median(rates[:, 0])),
+        "product_gflops_per_second": float(np.median(rates[:, 1])),
+        **_spread("share", rates[:, 0] / rates[:, 1]),
+    }
+
+
+def bare_loop(rounds: int) -> dict[str, Any]:
+    """What ``fit`` costs over the bare compiled loop."""
+    return fit_overhead(num_steps=100 * max(rounds, 20))
+
+
+def _growth(sizes: tuple[int, ...], jobs: list[Any], rounds: int) -> dict[str, Any]:
+    times = seconds_in_turn([compiled(job) for job in jobs], rounds)
+    slopes = np.array([slope(sizes, row) for row in times])
+    return {"sizes": sizes, "ms": (1e3 * np.median(times, axis=0)).tolist(), **_spread("slope", slopes)}
+
+
+def _spread(name: str, values: np.ndarray) -> dict[str, float]:
+    return {name: float(np.median(values)), f"{name}_min": float(values.min()), f"{name}_max": float(values.max())}
+
+
+QUESTIONS = {
+    "growth-tasks": growth_tasks,
+    "growth-steps": growth_steps,
+    "memory-tasks": memory_tasks,
+    "memory-steps": nested_memory,
+    "cold-compile": cold_compile,
+    "second-process": second_process,
+    "share-of-rate": share_of_rate,
+    "cost": cost_accuracy,
+    "fit": bare_loop,
+}
