@@ -17,7 +17,7 @@ WANTED |= {(f"sinusoid-maml-{steps}", "torch.func"): "6" for steps in (1, 5)}
 WANTED |= {
     (f"omniglot-maml-{steps}", peer): "2"
     for steps in (1, 5)
-    for peer in ("torch", "torch.func", "learn2learn", "higher", "TorchOpt")
+    for peer in ("torch", "torch.func", "learn2learn", "higher", "torchopt")
 }
 WANTED |= {(f"omniglot-maml-{steps}", "jax-lax.conv-vmap"): "20" for steps in (1, 5)}
 WANTED |= {

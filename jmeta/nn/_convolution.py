@@ -72,11 +72,14 @@ def conv_general_dilated(
 
 
 def max_pool(x: jax.Array, window_shape: Sequence[int], strides: Sequence[int] | None = None, padding: Any = "VALID") -> jax.Array:
-    """Takes the maximum over windows of ``x [n, *spatial, channels]``, with the signature of ``flax.linen.max_pool``."""
+    """Takes the maximum over windows of ``x [n, *spatial, channels]``, with the signature of ``flax.linen.max_pool``.
+
+    Of equal values the first has the derivative.
+    """
     strides = strides or (1,) * len(window_shape)
     lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.inexact) else jnp.iinfo(x.dtype).min
     taps = _taps(x, window_shape, strides, padding, (1,) * len(window_shape), fill=lowest)
-    return functools.reduce(jnp.maximum, taps)
+    return functools.reduce(_larger, taps)
 
 
 def avg_pool(
@@ -96,6 +99,12 @@ def avg_pool(
         return total / math.prod(window_shape)
     real = jnp.ones((1, *x.shape[1:-1], 1), x.dtype)
     return total / functools.reduce(jnp.add, _taps(real, window_shape, strides, padding, ones, fill=0))
+
+
+def _larger(one: jax.Array, other: jax.Array) -> jax.Array:
+    # Not jnp.maximum, whose derivative asks which argument equals the result: a compiler that computes an argument anew, rounded
+    # otherwise, finds neither. A NaN stays.
+    return jnp.where((one >= other) | (one != one), one, other)  # noqa: PLR0124
 
 
 def _channels_last(spatial: int) -> lax.ConvDimensionNumbers:

@@ -1,0 +1,163 @@
+"""The works in jmeta, the arrays that the peers are given, and the peer that is jax itself."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+
+import jmeta
+from jmeta.nn import BatchStatistics, ConvolutionalEncoder, MultilayerPerceptron
+
+
+class Contender(NamedTuple):
+    """``gradient()`` at the initial parameters in the peers' order and layout, and ``step()``, which does the work once."""
+
+    gradient: Callable[[], list[np.ndarray]]
+    step: Callable[[], Any]
+
+
+class Prepared(NamedTuple):
+    """Ours, what runs beside it in this process, and the arrays of both."""
+
+    ours: Contender
+    inside: dict[str, Contender]
+    arrays: dict[str, np.ndarray]
+
+
+class PlainEncoder(nn.Module):
+    """``ConvolutionalEncoder(pooling=False, normalization="batch")`` with the same parameters and XLA's own convolution."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps images ``[n, height, width, channels]`` to features ``[n, d]``."""
+        for _ in range(4):
+            x = nn.relu(BatchStatistics()(nn.Conv(64, (3, 3), (2, 2))(x)))
+        return x.reshape(x.shape[0], -1)
+
+
+def prepare(work: dict[str, Any], data: str | None) -> Prepared:
+    """Builds a work; ``data`` is a folder with Omniglot, None draws random images."""
+    return {"maml": maml, "prototypical": prototypical, "pcgrad": surgery}[work["kind"]](work, data)
+
+
+def maml(work: dict[str, Any], data: str | None) -> Prepared:
+    """Builds MAML over sinusoids or images; images one task at a time on the CPU, as the library advises there."""
+    images = work["network"] == "convolutional"
+    episodes = image_episodes(work, work["tasks"], data) if images else sinusoid_episodes(work["tasks"])
+    head = jmeta.from_linen(MultilayerPerceptron((5,) if images else (40, 40, 1)))
+    encoder = jmeta.from_linen(ConvolutionalEncoder(pooling=False, normalization="batch"))
+    model = jmeta.compose(encoder, head) if images else head
+    params = model.init(jax.random.key(0), episodes.support.x[0])
+    loss_fn = optax.softmax_cross_entropy_with_integer_labels if images else jmeta.squared_error
+
+    def contender(model: jmeta.Model, micro_batch: int | None) -> Contender:
+        learner = jmeta.maml(model, loss_fn, optax.sgd(work["inner_learning_rate"]), num_steps=work["inner_steps"])
+        return contender_of(work, jmeta.over_tasks(learner.loss), params, episodes, micro_batch)
+
+    micro_batch = 1 if images and jax.default_backend() == "cpu" else None
+    plain = jmeta.compose(jmeta.from_linen(PlainEncoder(), mixes_rows=True), head)
+    beside = {"jax-lax.conv-vmap": contender(plain, None)} if images else {}
+    return Prepared(contender(model, micro_batch), beside, arrays_of(work, params, episodes))
+
+
+def prototypical(work: dict[str, Any], data: str | None) -> Prepared:
+    """Builds prototypical networks on one episode."""
+    encoder = jmeta.from_linen(ConvolutionalEncoder(normalization="batch"))
+    learner = jmeta.prototypical_networks(encoder, ways=work["ways"])
+    episodes = image_episodes(work, 1, data)
+    episode = jax.tree.map(lambda leaf: leaf[0], episodes)
+    params = learner.init(jax.random.key(0), episode)
+    return Prepared(contender_of(work, learner.loss, params, episode, None), {}, arrays_of(work, params, episodes))
+
+
+def surgery(work: dict[str, Any], data: str | None) -> Prepared:
+    """Builds gradient surgery over correlated gradients ``[tasks, parameters]``."""
+    del data
+    generator = np.random.default_rng(0)
+    shared = generator.standard_normal((8, work["parameters"]), np.float32)
+    gradients = generator.standard_normal((work["tasks"], 8), np.float32) @ shared
+    gradients += generator.standard_normal(gradients.shape, np.float32)
+    matrix, key = jnp.asarray(gradients), jax.random.key(0)
+
+    def aggregation(*, shuffle: bool) -> Callable[[], jax.Array]:
+        aggregator = jmeta.pcgrad(shuffle=shuffle)
+        update = jax.jit(lambda matrix, key: aggregator.update(matrix, aggregator.init(matrix), key=key)[0])
+        return lambda: update(matrix, key)
+
+    # Both sides draw random orders when timed; they are compared in the order of the tasks.
+    in_task_order = aggregation(shuffle=False)
+    return Prepared(Contender(lambda: [np.asarray(in_task_order())], aggregation(shuffle=True)), {}, {"gradients": gradients})
+
+
+def contender_of(work: dict[str, Any], objective: Any, params: Any, data: Any, micro_batch: int | None) -> Contender:
+    """Builds a whole compiled step with Adam, its state donated, and the gradient that it takes."""
+    optimizer = optax.adam(work["learning_rate"])
+    step = jax.jit(jmeta.make_step(objective, optimizer, micro_batch=micro_batch), donate_argnums=0)
+    differentiate = jax.jit(jmeta.value_and_gradient(objective, micro_batch=micro_batch))
+    state = jmeta.init_state(jax.tree.map(jnp.copy, params), optimizer, jax.random.key(1))
+
+    def gradient() -> list[np.ndarray]:
+        return exchanged(work, differentiate(params, jax.random.key(0), data)[1])
+
+    def advance() -> Any:
+        nonlocal state
+        state, metrics = step(state, data)
+        return state.params, metrics
+
+    return Contender(gradient, advance)
+
+
+def exchanged(work: dict[str, Any], params: Any) -> list[np.ndarray]:
+    """Orders parameters, or gradients, as PyTorch has them: ``[out, in, ...]`` weights, layer by layer.
+
+    A SAME convolution of stride 2 pads an even size at its end only, and PyTorch's ``padding=1`` makes use only of the padding at
+    the start: mirrored images and windows make them equal, so that PyTorch need not pad first.
+    """
+    params = jax.tree.map(np.asarray, params)
+    mirror = slice(None, None, -1 if work["network"] == "convolutional" else None)
+    found, encoder = [], getattr(params, "encoder", params)
+    for layer in range(4 if "Conv_0" in encoder else 0):
+        convolution, norm = encoder[f"Conv_{layer}"], encoder[f"BatchStatistics_{layer}"]
+        found += [convolution["kernel"][mirror, mirror].transpose(3, 2, 0, 1), convolution["bias"], norm["scale"], norm["bias"]]
+    if work["network"] == "convolutional":
+        head = params.head["Dense_0"]
+        kernel = head["kernel"].reshape(2, 2, 64, -1)[mirror, mirror]
+        found += [kernel.transpose(3, 2, 0, 1).reshape(-1, 256), head["bias"]]
+    for layer in range(3 if work["network"] == "perceptron" else 0):
+        found += [params[f"Dense_{layer}"]["kernel"].T, params[f"Dense_{layer}"]["bias"]]
+    return [np.ascontiguousarray(array) for array in found]
+
+
+def arrays_of(work: dict[str, Any], params: Any, episodes: jmeta.Episode) -> dict[str, np.ndarray]:
+    """Gathers what the peers need, named as they read it."""
+    mirror = slice(None, None, -1 if work["network"] == "convolutional" else None)
+    arrays = {f"params_{index}": array for index, array in enumerate(exchanged(work, params))}
+    for name, batch in (("support", episodes.support), ("query", episodes.query)):
+        x, y = np.asarray(batch.x), np.asarray(batch.y)
+        arrays[f"{name}_x"] = np.ascontiguousarray(x[:, :, mirror, mirror]) if x.ndim == 5 else x
+        arrays[f"{name}_y"] = y.astype(np.int64) if np.issubdtype(y.dtype, np.integer) else y
+    return arrays
+
+
+def sinusoid_episodes(tasks: int) -> jmeta.Episode:
+    """Draws sinusoids with 10 support and 10 query points."""
+    sampler = jmeta.batch_tasks(jmeta.sinusoid(shots=10, queries=10), tasks)
+    return jax.tree.map(jnp.asarray, sampler.sample(sampler.data, jax.random.key(2)))
+
+
+def image_episodes(work: dict[str, Any], tasks: int, data: str | None) -> jmeta.Episode:
+    """Draws episodes of Omniglot, or of random images."""
+    ways, shots, queries = work["ways"], work["shots"], work["queries"]
+    if data is not None:
+        sampler = jmeta.batch_tasks(jmeta.omniglot(data, "train", ways=ways, shots=shots, queries=queries), tasks)
+        return jax.tree.map(jnp.asarray, sampler.sample(sampler.data, jax.random.key(2)))
+
+    def batch(rows: int, key: jax.Array) -> jmeta.Batch:
+        images = jax.random.uniform(key, (tasks, ways * rows, 28, 28, 1))
+        return jmeta.Batch(images, jnp.tile(jnp.repeat(jnp.arange(ways), rows), (tasks, 1)))
+
+    return jmeta.Episode(batch(shots, jax.random.key(3)), batch(queries, jax.random.key(4)))

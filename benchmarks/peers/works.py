@@ -1,0 +1,75 @@
+"""What is measured, as plain data that both sides read."""
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+LIBRARIES = ["learn2learn", "higher", "torchopt", "torch", "torch.func"]
+TOLERANCE = 1e-4
+SINUSOID = {
+    "kind": "maml",
+    "network": "perceptron",
+    "tasks": 25,
+    "inner_learning_rate": 0.01,
+    "learning_rate": 1e-3,
+    "layouts": ["contiguous"],
+    "peers": LIBRARIES,
+}
+OMNIGLOT = {
+    "kind": "maml",
+    "network": "convolutional",
+    "tasks": 8,
+    "ways": 5,
+    "shots": 1,
+    "queries": 15,
+    "inner_learning_rate": 0.4,
+    "learning_rate": 1e-3,
+    "layouts": ["contiguous", "channels_last"],
+    "peers": LIBRARIES,
+}
+WORKS: dict[str, dict[str, Any]] = {
+    "sinusoid-maml-1": SINUSOID | {"inner_steps": 1},
+    "sinusoid-maml-5": SINUSOID | {"inner_steps": 5},
+    "omniglot-maml-1": OMNIGLOT | {"inner_steps": 1},
+    "omniglot-maml-5": OMNIGLOT | {"inner_steps": 5},
+    "prototypical": {
+        "kind": "prototypical",
+        "network": "pooled",
+        "ways": 20,
+        "shots": 5,
+        "queries": 15,
+        "learning_rate": 1e-3,
+        "layouts": ["contiguous", "channels_last"],
+        "peers": ["torch"],
+    },
+} | {
+    f"pcgrad-{tasks}": {"kind": "pcgrad", "tasks": tasks, "parameters": 1_000_000, "layouts": ["contiguous"], "peers": ["torchjd"]}
+    for tasks in (4, 16, 64)
+}
+
+
+def timer(step: Callable[[], Any], wait: Callable[[Any], Any], minimum: float) -> tuple[Callable[[], float], float]:
+    """Warms ``step`` up and makes a function that times it for about ``minimum`` seconds.
+
+    Args:
+      step: does the work once.
+      wait: waits for what ``step`` returned to be there; called once after all repetitions, as a training loop does.
+      minimum: of the seconds that a timing lasts.
+
+    Returns:
+      The function, which gives milliseconds per step, and the milliseconds of the fastest warm step.
+    """
+
+    def once(repetitions: int) -> float:
+        start, last = time.perf_counter(), None
+        for _ in range(repetitions):
+            last = step()
+        wait(last)
+        return (time.perf_counter() - start) / repetitions
+
+    first = once(1)
+    # The first step compiles; a step of many seconds is not worth more warming.
+    seconds = min([once(1)] if first > 10 else [once(1) for _ in range(3)])
+    repetitions = max(1, math.ceil(minimum / seconds))
+    return lambda: 1e3 * once(repetitions), 1e3 * seconds

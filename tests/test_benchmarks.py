@@ -1,0 +1,127 @@
+"""The arithmetic of the benchmarks' rows, and the rows that are committed; nothing here needs the peers."""
+
+import json
+
+import pytest
+
+from benchmarks.peers import rows, works
+
+
+def test_a_row_holds_medians_and_the_median_of_the_ratios_of_the_rounds():
+    row = rows.make_row("w", "p", [1.0, 2.0, 4.0], {"1 thread": [9.0, 9.0, 9.0], "2 threads": [3.0, 8.0, 8.0]})
+    rows.check_row(row)
+    assert (row["ours_ms"], row["peer_ms"]) == (2.0, 8.0)
+    # 3, 4 and 2: their median is neither the ratio of the medians by rule nor taken from another variant.
+    assert (row["ratio"], row["ratio_min"], row["ratio_max"]) == (3.0, 2.0, 4.0)
+    assert row["variant"] == "2 threads"
+    assert row["variants_ms"] == {"1 thread": 9.0, "2 threads": 8.0}
+
+
+def test_ratios_need_pairs():
+    for ours, peer in (([], []), ([1.0], [1.0, 2.0])):
+        with pytest.raises(ValueError, match="every round must time both"):
+            rows.ratios(ours, peer)
+
+
+@pytest.mark.parametrize("change", [{"ratio": 5.0}, {"ratio_min": 0.0}, {"ours_ms": -1.0}])
+def test_rows_that_contradict_themselves_are_refused(change):
+    row = rows.make_row("w", "p", [1.0], {"1 thread": [2.0]})
+    with pytest.raises(ValueError, match="ratio_min <= ratio"):
+        rows.check_row(row | change)
+
+
+def test_rows_without_a_key_are_refused():
+    with pytest.raises(ValueError, match="without peer_ms, ratio"):
+        rows.check_row({"work": "w", "peer": "p", "ours_ms": 1.0, "ratio_min": 1.0, "ratio_max": 1.0})
+
+
+def test_only_the_rows_of_the_works_that_ran_are_replaced(tmp_path):
+    path = tmp_path / "peers-cpu.json"
+    first, second, third = (rows.make_row(work, "p", [1.0], {"1 thread": [time]}) for work, time in (("a", 2), ("b", 3), ("a", 4)))
+    rows.replace_rows(path, ["b"], [second], ["a", "b"])
+    rows.replace_rows(path, ["a"], [first], ["a", "b"])
+    assert rows.read_rows(path) == [first, second]
+    rows.replace_rows(path, ["a"], [third], ["a", "b"])
+    assert rows.read_rows(path) == [third, second]
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_file_that_is_no_list_is_refused(tmp_path):
+    path = tmp_path / "peers-cpu.json"
+    path.write_text(json.dumps({"rows": []}))
+    with pytest.raises(ValueError, match="list of rows"):
+        rows.read_rows(path)
+
+
+def test_devices_name_their_files():
+    assert rows.path_of("cpu").name == "peers-cpu.json"
+    assert rows.path_of("NVIDIA H100 80GB HBM3").name == "peers-nvidia-h100-80gb-hbm3.json"
+
+
+def test_the_committed_rows_are_sound():
+    for path in rows.RESULTS.glob("peers-*.json"):
+        found = rows.read_rows(path)
+        assert found
+        pairs = [(row["work"], row["peer"]) for row in found]
+        assert len(set(pairs)) == len(pairs)
+        for row in found:
+            assert row["work"] in works.WORKS
+            assert row["rounds"] >= 3
+            assert row["gradient_difference"] <= works.TOLERANCE
+            assert {"jax", "torch", "jmeta"} <= set(row["versions"])
+
+
+def test_timers_repeat_a_short_step_for_the_minimum():
+    calls = []
+    measure, fastest = works.timer(lambda: calls.append(0), lambda last: None, 1e-3)
+    warm = len(calls)
+    assert fastest > 0
+    assert measure() > 0
+    assert len(calls) > warm + 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--works", "chess"], "--works must be of"),
+        (["--rounds", "0"], "--rounds must be at least 1"),
+        (["--threads", "1,x"], "--threads must be positive whole numbers"),
+        (["--data", "nowhere"], "--data must be a folder"),
+    ],
+)
+def test_bad_arguments_get_a_sentence_and_status_2(arguments, sentence, capsys):
+    from benchmarks.peers import __main__ as command
+
+    with pytest.raises(SystemExit) as ended:
+        command.parse(arguments)
+    assert ended.value.code == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_gradients_are_compared_as_one_vector():
+    import numpy as np
+
+    from benchmarks.peers.measuring import difference
+
+    expected = [np.zeros(2, np.float32), np.array([3.0, 4.0], np.float32)]
+    assert difference([np.zeros(2), np.array([3.0, 4.5])], expected) == pytest.approx(0.1)
+    assert difference(expected[:1], expected) == float("inf")
+
+
+def test_peers_see_the_same_convolution():
+    """A SAME convolution of stride 2 is one with ``padding=1`` at the start, on mirrored images and windows."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    generator = np.random.default_rng(0)
+    for size in (28, 14, 7, 4):
+        x = jnp.asarray(generator.standard_normal((2, size, size, 3)), jnp.float32)
+        window = jnp.asarray(generator.standard_normal((3, 3, 3, 5)), jnp.float32)
+        layout = ("NHWC", "HWIO", "NHWC")
+        same = jax.lax.conv_general_dilated(x, window, (2, 2), "SAME", dimension_numbers=layout)
+        mirrored = jax.lax.conv_general_dilated(
+            x[:, ::-1, ::-1], window[::-1, ::-1], (2, 2), ((1, 1), (1, 1)), dimension_numbers=layout
+        )
+        # float32 sums of 27 products
+        np.testing.assert_allclose(mirrored[:, ::-1, ::-1], same, rtol=1e-5, atol=1e-5)
