@@ -143,7 +143,6 @@ def loop(apply: Any, loss_fn: Any, steps: int, rate: float, params: Tensors, dat
 
 def functional(apply: Any, loss_fn: Any, steps: int, rate: float, params: Tensors, data: Tasks) -> Callable[[], None]:
     """Maps the tasks with ``vmap`` and differentiates with ``grad``."""
-
     if apply is convolutional:
         apply = functools.partial(convolutional, normalise=batch_norm_by_hand)
 
