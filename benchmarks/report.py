@@ -115,7 +115,7 @@ def speed_tables() -> list[str]:
         dates = sorted({row["date"] for row in rows})
         lines += [
             "",
-            f"Medians of {rows[0]['rounds']} or more alternating rounds, {' and '.join(dates)}; below 1 the peer is faster.",
+            f"Medians over rounds in turn, {' and '.join(dates)}; below 1 the peer is faster.",
         ]
         tables.append("\n".join(lines))
     for path in sorted(RESULTS.glob("speed-*.json")):

@@ -38,12 +38,15 @@ def answer(request: dict[str, Any], state: dict[str, Any], device: str) -> dict[
     if request["do"] == "prepare":
         state.clear()
         with np.load(request["path"], allow_pickle=False) as arrays:
-            contenders = torch_works.contenders(request["work"], dict(arrays), device)
-        state.update(contenders=contenders, timers={})
+            state.update(work=request["work"], arrays=dict(arrays), timers={})
+        contenders = state["contenders"] = torch_works.contenders(state["work"], state["arrays"], device)
         return {"names": list(contenders)}
     name = request["name"]
     if request["do"] == "gradient":
-        np.savez(request["path"], *[tensor.detach().cpu().numpy() for tensor in state["contenders"][name].gradient()])
+        # In float64, because in float32 a rounding may turn a maximum: PyTorch's own gradient then moves by 1e-3.
+        wide = {key: value.astype(np.float64) if value.dtype == np.float32 else value for key, value in state["arrays"].items()}
+        exact = torch_works.contenders(state["work"], wide, device)[name]
+        np.savez(request["path"], *[tensor.detach().cpu().numpy() for tensor in exact.gradient()])
         return {}
     if request["do"] == "warm":
         state["timers"][name], fastest = works.timer(state["contenders"][name].step, wait, request["minimum"])
