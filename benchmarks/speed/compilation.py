@@ -47,9 +47,8 @@ def second_process(rounds: int) -> dict[str, Any]:
 
 
 def _new_process(job: str, cache: str | None) -> dict[str, float]:
-    cached = {"JAX_COMPILATION_CACHE_DIR": cache, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    environment = os.environ | ({} if cache is None else {key: value for key, value in cached.items() if value})
-    if cache is None:
-        environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+    if cache is not None:
+        environment |= {"JAX_COMPILATION_CACHE_DIR": cache, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     ended = subprocess.run([sys.executable, "-c", STEP, job], env=environment, check=True, capture_output=True, text=True)
     return json.loads(ended.stdout.splitlines()[-1])

@@ -2,15 +2,8 @@
 
 import jax
 
-from jmeta._cli.recipes import Recipe
+from jmeta._cli.recipes import Recipe, training_step
 from jmeta._cost import cost, does_not_fit, readable
-from jmeta._objectives import over_tasks
-from jmeta._steps import Step, make_step
-
-
-def training_step(recipe: Recipe) -> Step:
-    """Builds the training step of a run."""
-    return make_step(over_tasks(recipe.learner.loss), recipe.optimizer, micro_batch=recipe.micro_batch)
 
 
 def cost_table(recipe: Recipe) -> tuple[str, str | None]:

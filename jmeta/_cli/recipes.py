@@ -13,9 +13,9 @@ import optax
 from jmeta._cli.catalogue import LEARNERS, TASKS, default_config
 from jmeta._cli.config import CONFIG, check_ranges, from_json
 from jmeta._cli.options import Config
-from jmeta._objectives import query_loss
+from jmeta._objectives import over_tasks, query_loss
 from jmeta._reporting import CHECKPOINTS
-from jmeta._steps import TrainState, init_state
+from jmeta._steps import Step, TrainState, init_state, make_step
 from jmeta._types import Learner, LossFn, Params, Sampler
 from jmeta.tasks._batching import batch_tasks
 from jmeta.training import Best
@@ -74,6 +74,11 @@ def build(config: Config) -> Recipe:
         entry.metric,
         1 if training.micro_batch is None and one_by_one else training.micro_batch,
     )
+
+
+def training_step(recipe: Recipe) -> Step:
+    """Builds the training step of a run."""
+    return make_step(over_tasks(recipe.learner.loss), recipe.optimizer, micro_batch=recipe.micro_batch)
 
 
 def load(directory: str | Path) -> tuple[Learner, Params]:

@@ -12,9 +12,8 @@ import numpy as np
 from jmeta import checkpointing
 from jmeta._cli.baseline import BASELINE, baseline_config, fine_tuning_rate
 from jmeta._cli.config import CONFIG, write_config, write_json
-from jmeta._cli.cost import training_step
 from jmeta._cli.options import Config
-from jmeta._cli.recipes import Recipe, best_params, build, read_config
+from jmeta._cli.recipes import Recipe, best_params, build, read_config, training_step
 from jmeta._reporting import CHECKPOINTS
 from jmeta.evaluation import Estimate, Evaluation, evaluate, validator
 from jmeta.training import fit
