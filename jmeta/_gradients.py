@@ -68,22 +68,23 @@ def _micro_batched(
         raise ValueError(f"micro_batch must divide the number of tasks; got micro_batch={micro_batch} and {tasks} tasks.")
     one = one_task(objective)
 
-    # Typed keys cannot cross optax's reshaping on jax 0.7.2, their data can.
-    def group(params: Params, key_data: jax.Array, data: Any) -> Any:
-        keys = jax.random.wrap_key_data(key_data, impl=jax.random.key_impl(key))
+    def of_group(key: jax.Array, data: Any) -> Any:
         if micro_batch == 1:
             # Not a vmap of size one: a convolution would stay grouped.
-            first = jax.tree.map(lambda leaf: leaf[0], (keys, data))
+            first = jax.tree.map(lambda leaf: leaf[0], (key, data))
             return jax.value_and_grad(one, has_aux=True)(params, *first, step=step)
 
         def mean(params: Params) -> tuple[jax.Array, Metrics]:
-            losses, metrics = jax.vmap(functools.partial(one, step=step), in_axes=(None, 0, 0))(params, keys, data)
+            losses, metrics = jax.vmap(functools.partial(one, step=step), in_axes=(None, 0, 0))(params, key, data)
             return losses.mean(), jax.tree.map(lambda values: values.mean(axis=0), metrics)
 
         return jax.value_and_grad(mean, has_aux=True)(params)
 
-    keys = jax.random.key_data(jax.random.split(key, tasks))
-    accumulate = optax.microbatching.microbatch(
-        group, argnums=(1, 2), microbatch_size=micro_batch, accumulator=optax.microbatching.AccumulationType.MEAN
-    )
-    return accumulate(params, keys, data)
+    def accumulate(total: Params, group: Any) -> tuple[Params, tuple[jax.Array, Metrics]]:
+        values, gradient = of_group(*group)
+        return optax.tree.add(total, gradient), values
+
+    # A scan and not optax.microbatching, which traces the objective a second time for its shapes: a quarter of a cold start.
+    groups = jax.tree.map(lambda leaf: leaf.reshape(-1, micro_batch, *leaf.shape[1:]), (jax.random.split(key, tasks), data))
+    total, values = jax.lax.scan(accumulate, optax.tree.zeros_like(params), groups)
+    return jax.tree.map(lambda values: values.mean(axis=0), values), optax.tree.scale(micro_batch / tasks, total)

@@ -197,9 +197,8 @@ def test_absent_classes_are_never_predicted():
     assert jmeta.score(jmeta.accuracy, logits, batch, jnp.array([True, True, False])) == 1
 
 
-# A micro-batched step asks for the shapes of its accumulators first.
-@pytest.mark.parametrize(("micro_batch", "expected"), [(None, 1), (2, 2)])
-def test_one_trace_serves_new_keys_new_tasks_and_new_learning_rates(micro_batch, expected):
+@pytest.mark.parametrize("micro_batch", [None, 2])
+def test_one_trace_serves_new_keys_new_tasks_and_new_learning_rates(micro_batch):
     objective_traces, step_traces = [], []
 
     def counted(params, key, data, *, step=0):
@@ -225,7 +224,7 @@ def test_one_trace_serves_new_keys_new_tasks_and_new_learning_rates(micro_batch,
         seen.add(float(abs(state.params["w"] - before).max()) > 0)
     assert seen == {True}
     assert len(step_traces) == 1
-    assert len(objective_traces) == expected
+    assert len(objective_traces) == 1
     assert state.step == 100
 
 

@@ -1,9 +1,9 @@
 """Layers and networks."""
 
-from jmeta.nn._convolution import avg_pool as avg_pool
+from jmeta.nn._convolution import Conv as Conv
 from jmeta.nn._convolution import conv_general_dilated as conv_general_dilated
-from jmeta.nn._convolution import max_pool as max_pool
 from jmeta.nn._encoders import BatchStatistics as BatchStatistics
-from jmeta.nn._encoders import Conv as Conv
 from jmeta.nn._encoders import ConvolutionalEncoder as ConvolutionalEncoder
 from jmeta.nn._encoders import MultilayerPerceptron as MultilayerPerceptron
+from jmeta.nn._pooling import avg_pool as avg_pool
+from jmeta.nn._pooling import max_pool as max_pool

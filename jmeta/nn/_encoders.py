@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jmeta.nn._convolution import conv_general_dilated, max_pool
+from jmeta.nn._convolution import Conv
+from jmeta.nn._pooling import max_pool
 
 NORMALIZATIONS = ("group", "batch", "none")
 
@@ -34,15 +35,6 @@ class BatchStatistics(nn.Module):
         centered = x - x.mean(axes, keepdims=True, where=where)
         variance = jnp.square(centered).mean(axes, keepdims=True, where=where)
         return centered * (jax.lax.rsqrt(variance + self.epsilon) * _trailing(scale, x)) + _trailing(bias, x)
-
-
-class Conv(nn.Conv):
-    """``flax.linen.Conv`` that stays fast when every task has its own weights: patches and a matrix product.
-
-    Channels last, one feature group; its parameters are those of ``flax.linen.Conv``.
-    """
-
-    conv_general_dilated: Callable[..., jax.Array] | None = conv_general_dilated
 
 
 class ConvolutionalEncoder(nn.Module):

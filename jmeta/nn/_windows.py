@@ -1,0 +1,87 @@
+"""Windows that slide over spatial axes, and what each of their positions (taps) sees."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+PADDINGS = ("SAME", "SAME_LOWER", "VALID")
+
+
+class Axis(NamedTuple):
+    """A window along one spatial axis: ``taps`` positions, ``dilation`` apart, that move by ``stride``.
+
+    ``low`` and ``high`` rows of padding surround the ``size`` real ones.
+    """
+
+    size: int
+    taps: int
+    stride: int
+    dilation: int
+    low: int
+    high: int
+
+
+class Phase(NamedTuple):
+    """The input rows ``first, first + stride, ...`` and the taps that see them.
+
+    Row ``t`` of a phase reaches output row ``t - shift`` through a tap: ``taps`` holds pairs ``(tap, shift)``.
+    """
+
+    first: int
+    size: int
+    taps: tuple[tuple[int, int], ...]
+
+
+def window_axes(
+    sizes: Sequence[int], window: Sequence[int], strides: Sequence[int], padding: Any, dilation: Sequence[int]
+) -> tuple[Axis, ...]:
+    """Describes a window per spatial axis; ``padding`` as flax has it."""
+    if isinstance(padding, str):
+        if padding not in PADDINGS:
+            raise ValueError(f"padding must be one of {', '.join(PADDINGS)} or explicit; got {padding!r}.")
+        extents = [(taps - 1) * step + 1 for taps, step in zip(window, dilation, strict=True)]
+        padding = lax.padtype_to_pads(sizes, extents, strides, padding)
+    lows, highs = zip(*padding, strict=True)
+    return tuple(map(Axis._make, zip(sizes, window, strides, dilation, lows, highs, strict=True)))
+
+
+def output_size(axis: Axis) -> int:
+    """Counts the positions of a window."""
+    return max(0, (axis.low + axis.size + axis.high - (axis.taps - 1) * axis.dilation - 1) // axis.stride + 1)
+
+
+def phases(axis: Axis) -> list[Phase]:
+    """Sorts input rows by the taps that see them: ``stride`` phases, less those that no tap sees."""
+    found = []
+    for first in range(min(axis.stride, axis.size)):
+        reach = [(tap, tap * axis.dilation - axis.low - first) for tap in range(axis.taps)]
+        taps = tuple((tap, distance // axis.stride) for tap, distance in reach if distance % axis.stride == 0)
+        if taps:
+            found.append(Phase(first, len(range(first, axis.size, axis.stride)), taps))
+    return found
+
+
+def shifted(x: jax.Array, axis: int, start: int, size: int) -> jax.Array:
+    """Takes rows ``start .. start + size`` of an axis, zeros where there are none."""
+    config = [(0, 0, 0)] * x.ndim
+    config[axis] = (-start, start + size - x.shape[axis], 0)
+    return lax.pad(x, jnp.zeros((), x.dtype), config)
+
+
+def taps_along(x: jax.Array, dimension: int, axis: Axis, fill: float = 0) -> list[jax.Array]:
+    """Slices what each tap of one axis sees: arrays with ``output_size(axis)`` rows in that dimension."""
+    config = [(0, 0, 0)] * x.ndim
+    config[dimension] = (axis.low, axis.high, 0)
+    padded, span = lax.pad(x, jnp.asarray(fill, x.dtype), config), (output_size(axis) - 1) * axis.stride + 1
+    starts = [tap * axis.dilation for tap in range(axis.taps)]
+    return [lax.slice_in_dim(padded, start, start + span, axis.stride, dimension) for start in starts]
+
+
+def patches(x: jax.Array, dimensions: Sequence[int], axes: Sequence[Axis]) -> jax.Array:
+    """Lays what a window sees side by side in the last dimension, as ``[*window, channels]``."""
+    backwards = list(zip(dimensions, axes, strict=True))[::-1]
+    return functools.reduce(lambda x, along: jnp.concatenate(taps_along(x, *along), axis=-1), backwards, x)
