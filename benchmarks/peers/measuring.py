@@ -58,7 +58,8 @@ def measure(
     differences = {peer: max(difference(one.gradient(), expected) for one in variants) for peer, variants in peers.items()}
     agreeing = {peer: variants for peer, variants in peers.items() if differences[peer] <= TOLERANCE}
     times = in_turn(inside(prepared.ours, minimum), agreeing, rounds)
-    rows = [make_row(name, peer, *times[peer]) | {"gradient_difference": differences[peer]} for peer in times]
+    extra = {peer: {"gradient_difference": differences[peer], "steps_per_chunk": prepared.ours.steps} for peer in times}
+    rows = [make_row(name, peer, *times[peer]) | extra[peer] for peer in times]
     return rows, [refusal(name, peer, differences[peer]) for peer in peers if peer not in agreeing]
 
 
@@ -72,10 +73,10 @@ def inside(contender: ours.Contender, minimum: float) -> Variant:
 
     def warm() -> float:
         nonlocal timing
-        timing, fastest = timer(contender.step, jax.block_until_ready, minimum)
-        return fastest
+        timing, fastest = timer(contender.run, jax.block_until_ready, minimum)
+        return fastest / contender.steps
 
-    return Variant("in the same process", contender.gradient, warm, lambda: timing())  # noqa: PLW0108
+    return Variant("in the same process", contender.gradient, warm, lambda: timing() / contender.steps)
 
 
 def outside(

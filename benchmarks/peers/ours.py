@@ -14,10 +14,11 @@ from jmeta.nn import BatchStatistics, ConvolutionalEncoder, MultilayerPerceptron
 
 
 class Contender(NamedTuple):
-    """``gradient()`` at the initial parameters in the peers' order and layout, and ``step()``, which does the work once."""
+    """``gradient()`` at the initial parameters in the peers' order and layout, and ``run()``, ``steps`` times the work."""
 
     gradient: Callable[[], list[np.ndarray]]
-    step: Callable[[], Any]
+    run: Callable[[], Any]
+    steps: int = 1
 
 
 class Prepared(NamedTuple):
@@ -54,14 +55,14 @@ def maml(work: dict[str, Any], data: str | None) -> Prepared:
     params = model.init(jax.random.key(0), episodes.support.x[0])
     loss_fn = optax.softmax_cross_entropy_with_integer_labels if images else jmeta.squared_error
 
-    def contender(model: jmeta.Model, micro_batch: int | None) -> Contender:
+    def contender(model: jmeta.Model, micro_batch: int | None, steps: int) -> Contender:
         learner = jmeta.maml(model, loss_fn, optax.sgd(work["inner_learning_rate"]), num_steps=work["inner_steps"])
-        return contender_of(work, jmeta.over_tasks(learner.loss), params, episodes, micro_batch)
+        return contender_of(work, jmeta.over_tasks(learner.loss), params, episodes, micro_batch, steps)
 
     micro_batch = 1 if images and jax.default_backend() == "cpu" else None
     plain = jmeta.compose(jmeta.from_linen(PlainEncoder(), mixes_rows=True), head)
-    beside = {"jax-lax.conv-vmap": contender(plain, None)} if images else {}
-    return Prepared(contender(model, micro_batch), beside, arrays_of(work, params, episodes))
+    beside = {"jax-lax.conv-vmap": contender(plain, None, 1)} if images else {}
+    return Prepared(contender(model, micro_batch, work["steps_per_chunk"]), beside, arrays_of(work, params, episodes))
 
 
 def prototypical(work: dict[str, Any], data: str | None) -> Prepared:
@@ -71,7 +72,8 @@ def prototypical(work: dict[str, Any], data: str | None) -> Prepared:
     episodes = image_episodes(work, 1, data)
     episode = jax.tree.map(lambda leaf: leaf[0], episodes)
     params = learner.init(jax.random.key(0), episode)
-    return Prepared(contender_of(work, learner.loss, params, episode, None), {}, arrays_of(work, params, episodes))
+    own = contender_of(work, learner.loss, params, episode, None, work["steps_per_chunk"])
+    return Prepared(own, {}, arrays_of(work, params, episodes))
 
 
 def surgery(work: dict[str, Any], data: str | None) -> Prepared:
@@ -93,10 +95,15 @@ def surgery(work: dict[str, Any], data: str | None) -> Prepared:
     return Prepared(Contender(lambda: [np.asarray(in_task_order())], aggregation(shuffle=True)), {}, {"gradients": gradients})
 
 
-def contender_of(work: dict[str, Any], objective: Any, params: Any, data: Any, micro_batch: int | None) -> Contender:
-    """Builds a whole compiled step with Adam, its state donated, and the gradient that it takes."""
+def contender_of(work: dict[str, Any], objective: Any, params: Any, data: Any, micro_batch: int | None, steps: int) -> Contender:
+    """Builds whole compiled steps with Adam, their state donated, and the gradient that they take.
+
+    The steps run under one scan, as in ``fit``; each is given its own copy of the data, so that nothing is computed once for all.
+    """
     optimizer = optax.adam(work["learning_rate"])
-    step = jax.jit(jmeta.make_step(objective, optimizer, micro_batch=micro_batch), donate_argnums=0)
+    step = jmeta.make_step(objective, optimizer, micro_batch=micro_batch)
+    chunk = jax.jit(lambda state, data: jax.lax.scan(step, state, data), donate_argnums=0)
+    copies = jax.tree.map(lambda leaf: jnp.stack([leaf] * steps), data)
     differentiate = jax.jit(jmeta.value_and_gradient(objective, micro_batch=micro_batch))
     state = jmeta.init_state(jax.tree.map(jnp.copy, params), optimizer, jax.random.key(1))
 
@@ -105,10 +112,10 @@ def contender_of(work: dict[str, Any], objective: Any, params: Any, data: Any, m
 
     def advance() -> Any:
         nonlocal state
-        state, metrics = step(state, data)
+        state, metrics = chunk(state, copies)
         return state.params, metrics
 
-    return Contender(gradient, advance)
+    return Contender(gradient, advance, steps)
 
 
 def exchanged(work: dict[str, Any], params: Any) -> list[np.ndarray]:
@@ -160,4 +167,5 @@ def image_episodes(work: dict[str, Any], tasks: int, data: str | None) -> jmeta.
         images = jax.random.uniform(key, (tasks, ways * rows, 28, 28, 1))
         return jmeta.Batch(images, jnp.tile(jnp.repeat(jnp.arange(ways), rows), (tasks, 1)))
 
-    return jmeta.Episode(batch(shots, jax.random.key(3)), batch(queries, jax.random.key(4)))
+    # Images without a near tie in a pooled window, where rounding would choose another pixel: a gradient 1e-3 away, and as right.
+    return jmeta.Episode(batch(shots, jax.random.key(5)), batch(queries, jax.random.key(6)))

@@ -11,6 +11,7 @@ SINUSOID = {
     "kind": "maml",
     "network": "perceptron",
     "tasks": 25,
+    "steps_per_chunk": 50,  # as many steps of ours under one scan, which is how fit runs them
     "inner_learning_rate": 0.01,
     "learning_rate": 1e-3,
     "layouts": ["contiguous"],
@@ -20,6 +21,7 @@ OMNIGLOT = {
     "kind": "maml",
     "network": "convolutional",
     "tasks": 8,
+    "steps_per_chunk": 4,
     "ways": 5,
     "shots": 1,
     "queries": 15,
@@ -36,6 +38,7 @@ WORKS: dict[str, dict[str, Any]] = {
     "prototypical": {
         "kind": "prototypical",
         "network": "pooled",
+        "steps_per_chunk": 4,
         "ways": 20,
         "shots": 5,
         "queries": 15,
