@@ -123,6 +123,9 @@ def speed_tables() -> list[str]:
         lines = [f"| on {path.stem.removeprefix('speed-')} | measured | wanted |", "|---|---|---|"]
         figures = [(text, found[name][key], wanted) for text, name, key, wanted in FIGURES if name in found]
         tables.append("\n".join([*lines, *(f"| {text} | {value:.3g} | {wanted} |" for text, value, wanted in figures)]))
+    plots = [f"![{path.stem}]({path.relative_to(ROOT).as_posix()})" for path in sorted(RESULTS.glob("plots/*.svg"))]
+    if plots:
+        tables.append("\n".join(["<details><summary>One plot per question</summary>", "", *plots, "", "</details>"]))
     return tables
 
 

@@ -15,6 +15,7 @@ from jax.interpreters import partial_eval
 from jmeta._steps import Step, TrainState
 
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+CONVOLUTION = "jmeta_convolution_"  # how the primitives of jmeta.nn are named
 
 
 class Device(Protocol):
@@ -144,6 +145,8 @@ def _equation_flops(equation: JaxprEqn) -> int:
         return 2 * math.prod(output) * math.prod(inputs[axis] for axis in contracted)
     if name == "conv_general_dilated":
         return _convolution_flops(equation)
+    if name.startswith(CONVOLUTION):
+        return _bilinear_flops(equation)
     if name == "custom_linear_solve":
         # Its other programs are there for derivatives.
         return _flops(params["jaxprs"].solve.jaxpr)
@@ -177,9 +180,27 @@ def _convolution_flops(equation: JaxprEqn) -> int:
         params["rhs_dilation"],
         strict=True,
     )
-    pairs = 1
-    for size, width, places, (before, _), stride, input_dilation, kernel_dilation in spatial:
-        at = stride * np.arange(places)[:, None] + kernel_dilation * np.arange(width) - before
-        pairs *= int(((at >= 0) & (at <= (size - 1) * input_dilation) & (at % input_dilation == 0)).sum())
+    pairs = math.prod(
+        _real_pairs(size, input_dilation, width, kernel_dilation, places, stride, before)
+        for size, width, places, (before, _), stride, input_dilation, kernel_dilation in spatial
+    )
     batch, features = (output[axis] for axis in numbers.out_spec[:2])
     return 2 * batch * features * kernel[numbers.rhs_spec[1]] * pairs
+
+
+def _bilinear_flops(equation: JaxprEqn) -> int:
+    """Counts one of the three products of ``jmeta.nn.Conv``, which are as long as one another."""
+    left, right, output = map(_shape, [*equation.invars, *equation.outvars])
+    of_outputs = {"output": output, "input_gradient": left, "kernel_gradient": right}
+    places = of_outputs[equation.primitive.name.removeprefix(CONVOLUTION)][2:-1]
+    pairs = math.prod(
+        _real_pairs(axis.size, 1, axis.taps, axis.dilation, count, axis.stride, axis.low)
+        for axis, count in zip(equation.params["axes"], places, strict=True)
+    )
+    widths = (left[-1], right[-1], output[-1])  # channels and features, one of them twice
+    return 2 * left[0] * left[1] * min(widths) * max(widths) * pairs
+
+
+def _real_pairs(size: int, input_dilation: int, width: int, kernel_dilation: int, places: int, stride: int, before: int) -> int:
+    at = stride * np.arange(places)[:, None] + kernel_dilation * np.arange(width) - before
+    return int(((at >= 0) & (at <= (size - 1) * input_dilation) & (at % input_dilation == 0)).sum())

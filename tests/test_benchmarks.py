@@ -125,3 +125,23 @@ def test_peers_see_the_same_convolution():
         )
         # float32 sums of 27 products
         np.testing.assert_allclose(mirrored[:, ::-1, ::-1], same, rtol=1e-5, atol=1e-5)
+
+
+def test_a_plot_shows_the_ratio_its_range_and_what_is_wanted(tmp_path, monkeypatch):
+    from benchmarks import plots
+
+    found = rows.make_row("pcgrad-64", "torchjd", [1.0, 1.0, 1.0], {"1 thread": [1.5, 2.5, 3.0]})
+    (tmp_path / "peers-cpu.json").write_text(json.dumps([found]))
+    (tmp_path / "speed-cpu.json").write_text(
+        json.dumps({"growth-tasks": {"sizes": [4, 8], "ms": [1.0, 2.0], "slope": 1.0}, "fit": {"ratio": 1.01}})
+    )
+    monkeypatch.setattr(plots, "RESULTS", tmp_path)
+    monkeypatch.setattr(plots, "PLOTS", tmp_path / "plots")
+    plots.main()
+    assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == ["fit-cpu.svg", "growth-tasks-cpu.svg", "pcgrad-cpu.svg"]
+    from matplotlib.figure import Figure
+
+    axes = Figure().subplots()
+    plots.ratios(axes, [found], "title")
+    spread, median, wanted, *_ = ([float(x) for x in line.get_xdata()] for line in axes.lines)
+    assert (spread, median, wanted) == ([1.5, 3.0], [2.5], [2.0])

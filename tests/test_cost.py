@@ -9,6 +9,7 @@ import pytest
 import jmeta
 from jmeta import _cost
 from jmeta._steps import TrainState
+from jmeta.nn import conv_general_dilated
 
 ROWS, INPUTS, OUTPUTS = 5, 32, 48
 PRODUCT = 2 * ROWS * INPUTS * INPUTS
@@ -127,6 +128,25 @@ def test_convolutions_are_counted_as_xla_counts_them(options):
     # Of the program as it is written, before the compiler rewrites it.
     expected = jax.jit(convolve).lower(kernel, images).cost_analysis()["flops"]
     assert _cost._needed_flops(jax.make_jaxpr(convolve)(kernel, images)) == expected
+
+
+@pytest.mark.parametrize(("strides", "padding"), [((1, 1), "SAME"), ((2, 3), "VALID")])
+def test_our_convolution_and_its_derivatives_count_as_xlas(strides, padding):
+    kernel, images = jnp.ones((3, 2, 3, 5)), jnp.ones((2, 9, 8, 3))
+
+    def curvature(convolve):
+        def loss(kernel, images):
+            outputs = convolve(images, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+            return jnp.sin(outputs).sum()
+
+        gradient = jax.grad(loss, argnums=(0, 1))
+        return jax.make_jaxpr(lambda *point: jax.jvp(gradient, point, point))(kernel, images)
+
+    ours, xlas = map(curvature, (conv_general_dilated, jax.lax.conv_general_dilated))
+    assert _cost._needed_flops(ours) == _cost._needed_flops(xlas) > 0
+    mapped = jax.make_jaxpr(jax.vmap(lambda kernel: conv_general_dilated(images, kernel, (1, 1), "SAME")))(jnp.stack([kernel] * 4))
+    once = jax.make_jaxpr(lambda kernel: conv_general_dilated(images, kernel, (1, 1), "SAME"))(kernel)
+    assert _cost._needed_flops(mapped) == 4 * _cost._needed_flops(once)
 
 
 def test_a_convolution_by_hand():
