@@ -71,6 +71,6 @@ def slope(sizes: Sequence[int], values: Sequence[float]) -> float:
 
 def _job(learner: jmeta.Learner, episodes: jmeta.Episode, micro_batch: int | None) -> Job:
     optimizer = optax.adam(1e-3)
-    params = learner.init(jax.random.key(2), jax.tree.map(lambda leaf: leaf[0], episodes))
+    params = jax.jit(learner.init)(jax.random.key(2), jax.tree.map(lambda leaf: leaf[0], episodes))
     step = jmeta.make_step(jmeta.over_tasks(learner.loss), optimizer, micro_batch=micro_batch)
     return step, jmeta.init_state(params, optimizer, jax.random.key(3)), episodes
