@@ -7,6 +7,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from benchmarks.report import FIGURES, RESULTS, WANTED
 
@@ -14,7 +15,7 @@ PLOTS = RESULTS / "plots"
 BLUE, GREY, RED = "tab:blue", "0.6", "tab:red"
 PEERS = {
     "sinusoid": "MAML on sinusoids, 25 tasks, 10 + 10 points: times as fast as",
-    "omniglot": "Convolutional MAML, 8 tasks, 5-way 1-shot: times as fast as",
+    "omniglot": "Convolutional MAML, 8 tasks, 5-way 1-shot, times as fast as",
     "prototypical": "Prototypical step, 20-way 5-shot: times as fast as",
     "pcgrad": "PCGrad over gradients of 1 M parameters: times as fast as",
 }
@@ -96,8 +97,9 @@ def curve(axes: Axes, name: str, found: Mapping[str, Any]) -> None:
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.set_xticks(sizes, [str(size) for size in sizes])
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("")
     axes.set_ylim(min(values) / 1.5, None)
     axes.set_xlabel(x)
     axes.set_ylabel({"ms": "ms", "megabytes": "MB"}[y])
@@ -116,7 +118,10 @@ def bars(axes: Axes, name: str, found: Mapping[str, Any]) -> None:
         if key in wanted:
             axes.plot([float(wanted[key])] * 2, [place - 0.35, place + 0.35], color=RED, linewidth=2)
     axes.plot([], [], color=RED, linewidth=2, label="wanted: at most this")
-    axes.set_yticks(range(len(keys)), [key.replace("_", " ").removesuffix(" seconds") for key in reversed(keys)])
+    axes.set_yticks(
+        range(len(keys)),
+        [key.replace("_", " ").removesuffix(" seconds").removesuffix(" gflops per second") for key in reversed(keys)],
+    )
     axes.set_ylim(-0.6, len(keys) - 0.4)
     axes.set_xlim(0, 1.2 * max([*(found[key] for key in keys), *(float(wanted[key]) for key in keys if key in wanted)]))
     axes.set_title(title, fontsize=10)
