@@ -23,33 +23,17 @@ def channels_last(spatial: int) -> lax.ConvDimensionNumbers:
 def output(x: jax.Array, kernel: jax.Array, axes: Sequence[Axis], precision: Any) -> jax.Array:
     """Convolves."""
     padding = [(axis.low, axis.high) for axis in axes]
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        [axis.stride for axis in axes],
-        padding,
-        rhs_dilation=[axis.dilation for axis in axes],
-        dimension_numbers=channels_last(len(axes)),
-        precision=precision,
-    )
+    return _convolve(x, kernel, _strides(axes), padding, None, _dilation(axes), precision)
 
 
 def input_gradient(y: jax.Array, kernel: jax.Array, axes: Sequence[Axis], precision: Any) -> jax.Array:
-    """Sends cotangents of the outputs back to the inputs."""
+    """Sends cotangents of the outputs back to the inputs: a convolution of dilated cotangents with the mirrored window."""
     padding = []
     for axis in axes:
         extent = (axis.taps - 1) * axis.dilation
         padding.append((extent - axis.low, axis.size - _span(axis) + axis.low))
-    return lax.conv_general_dilated(
-        y,
-        jnp.flip(kernel, range(len(axes))).swapaxes(-1, -2),
-        [1] * len(axes),
-        padding,
-        lhs_dilation=[axis.stride for axis in axes],
-        rhs_dilation=[axis.dilation for axis in axes],
-        dimension_numbers=channels_last(len(axes)),
-        precision=precision,
-    )
+    mirrored = jnp.flip(kernel, range(len(axes))).swapaxes(-1, -2)
+    return _convolve(y, mirrored, [1] * len(axes), padding, _strides(axes), _dilation(axes), precision)
 
 
 def kernel_gradient(x: jax.Array, y: jax.Array, axes: Sequence[Axis], precision: Any) -> jax.Array:
@@ -57,16 +41,30 @@ def kernel_gradient(x: jax.Array, y: jax.Array, axes: Sequence[Axis], precision:
     padding = []
     for axis in axes:
         padding.append((axis.low, (axis.taps - 1) * axis.dilation + _span(axis) - axis.size - axis.low))
-    product = lax.conv_general_dilated(
-        x.swapaxes(0, -1),
-        jnp.moveaxis(y, 0, -2),
-        [axis.dilation for axis in axes],
-        padding,
-        rhs_dilation=[axis.stride for axis in axes],
-        dimension_numbers=channels_last(len(axes)),
-        precision=precision,
-    )
+    window = jnp.moveaxis(y, 0, -2)
+    product = _convolve(x.swapaxes(0, -1), window, _dilation(axes), padding, None, _strides(axes), precision)
     return jnp.moveaxis(product, 0, -2)
+
+
+def _convolve(
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    x_dilation: Sequence[int] | None,
+    kernel_dilation: Sequence[int],
+    precision: Any,
+) -> jax.Array:
+    numbers = channels_last(len(strides))
+    return lax.conv_general_dilated(x, kernel, strides, padding, x_dilation, kernel_dilation, numbers, precision=precision)
+
+
+def _strides(axes: Sequence[Axis]) -> list[int]:
+    return [axis.stride for axis in axes]
+
+
+def _dilation(axes: Sequence[Axis]) -> list[int]:
+    return [axis.dilation for axis in axes]
 
 
 def _span(axis: Axis) -> int:

@@ -11,14 +11,14 @@ examples at a time, so that what is laid side by side is still in the cache when
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jmeta.nn._windows import Axis, Phase, output_size, patches, phases, shifted
+from jmeta.nn._windows import Axis, Phase, output_size, padded, patches, phases, shifted
 
 ROWS = 2  # the dimension of the outermost spatial axis
 
@@ -38,9 +38,7 @@ def output(x: jax.Array, kernel: jax.Array, axes: Sequence[Axis], precision: Any
         return total
 
     pieces = _count_pieces(x.shape[:2], rows.size * math.prod(map(output_size, inner)) * _inner_taps(axes) * x.shape[-1], chunk)
-    if pieces == 1:
-        return convolve(x)
-    return _joined(lax.map(convolve, _cut(x, pieces)))
+    return _in_pieces(convolve, x, pieces)
 
 
 def kernel_gradient(x: jax.Array, y: jax.Array, axes: Sequence[Axis], precision: Any, chunk: int | None = None) -> jax.Array:
@@ -88,9 +86,7 @@ def input_gradient(y: jax.Array, kernel: jax.Array, axes: Sequence[Axis], precis
         return total
 
     pieces = _count_pieces(y.shape[:2], math.prod(y.shape[2:-1]) * _inner_taps(axes) * max(channels, features), chunk)
-    if pieces == 1:
-        return send_back(y)
-    return _joined(lax.map(send_back, _cut(y, pieces)))
+    return _in_pieces(send_back, y, pieces)
 
 
 def _inner_patches(x: jax.Array, axes: Sequence[Axis], phase: Phase) -> jax.Array:
@@ -122,9 +118,11 @@ def _cut(x: jax.Array, pieces: int) -> jax.Array:
     return jnp.moveaxis(x.reshape(len(x), pieces, -1, *x.shape[2:]), 1, 0)
 
 
-def _joined(x: jax.Array) -> jax.Array:
-    x = jnp.moveaxis(x, 0, 1)
-    return x.reshape(len(x), -1, *x.shape[3:])
+def _in_pieces(function: Callable[[jax.Array], jax.Array], x: jax.Array, pieces: int) -> jax.Array:
+    if pieces == 1:
+        return function(x)
+    results = jnp.moveaxis(lax.map(function, _cut(x, pieces)), 0, 1)
+    return results.reshape(len(x), -1, *results.shape[3:])
 
 
 def _is_wide(axes: Sequence[Axis], channels: int, features: int) -> bool:
@@ -152,7 +150,7 @@ def _correlate(rows: jax.Array, others: jax.Array, precision: Any) -> jax.Array:
 
 def _spread(values: jax.Array, axes: Sequence[Axis], at: Sequence[Any]) -> jax.Array:
     """Puts the rows of a phase of every axis where they came from, zeros between."""
-    config = [(0, 0, 0)] * values.ndim
+    config = {}
     for dimension, axis, phase in zip(_spatial(axes), axes, at, strict=True):
         config[dimension] = (phase.first, axis.size - phase.first - (phase.size - 1) * axis.stride - 1, axis.stride - 1)
-    return lax.pad(values, jnp.zeros((), values.dtype), config)
+    return padded(values, config)

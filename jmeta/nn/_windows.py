@@ -1,7 +1,7 @@
 """Windows that slide over spatial axes, and what each of their positions (taps) sees."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -65,20 +65,22 @@ def phases(axis: Axis) -> list[Phase]:
     return found
 
 
-def shifted(x: jax.Array, axis: int, start: int, size: int) -> jax.Array:
-    """Takes rows ``start .. start + size`` of an axis, zeros where there are none."""
-    config = [(0, 0, 0)] * x.ndim
-    config[axis] = (-start, start + size - x.shape[axis], 0)
-    return lax.pad(x, jnp.zeros((), x.dtype), config)
+def padded(x: jax.Array, config: Mapping[int, tuple[int, int, int]], fill: float = 0) -> jax.Array:
+    """Pads some dimensions by ``(low, high, between)``, as :func:`jax.lax.pad` has them: negative ones cut off."""
+    every = [config.get(dimension, (0, 0, 0)) for dimension in range(x.ndim)]
+    return lax.pad(x, jnp.asarray(fill, x.dtype), every)
+
+
+def shifted(x: jax.Array, dimension: int, start: int, size: int) -> jax.Array:
+    """Takes rows ``start .. start + size`` of a dimension, zeros where there are none."""
+    return padded(x, {dimension: (-start, start + size - x.shape[dimension], 0)})
 
 
 def taps_along(x: jax.Array, dimension: int, axis: Axis, fill: float = 0) -> list[jax.Array]:
     """Slices what each tap of one axis sees: arrays with ``output_size(axis)`` rows in that dimension."""
-    config = [(0, 0, 0)] * x.ndim
-    config[dimension] = (axis.low, axis.high, 0)
-    padded, span = lax.pad(x, jnp.asarray(fill, x.dtype), config), (output_size(axis) - 1) * axis.stride + 1
+    x, span = padded(x, {dimension: (axis.low, axis.high, 0)}, fill), (output_size(axis) - 1) * axis.stride + 1
     starts = [tap * axis.dilation for tap in range(axis.taps)]
-    return [lax.slice_in_dim(padded, start, start + span, axis.stride, dimension) for start in starts]
+    return [lax.slice_in_dim(x, start, start + span, axis.stride, dimension) for start in starts]
 
 
 def patches(x: jax.Array, dimensions: Sequence[int], axes: Sequence[Axis]) -> jax.Array:
