@@ -1,6 +1,7 @@
 """Puts the results of ``benchmarks/results`` into the README: ``python -m benchmarks.report``; with ``--check`` only compares."""
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,11 @@ FIGURES = (
     ("peak memory over what `cost` says", "cost", "ratio", "0.85 to 1.15"),
     ("`fit` over the bare compiled loop", "fit", "ratio", "at most 1.05"),
 )
+
+
+def path_of(kind: str, device: str) -> Path:
+    """Names the file of a kind of results on a device, such as ``"cpu"`` or jax's ``"NVIDIA H100 80GB HBM3"``."""
+    return RESULTS / f"{kind}-{re.sub('[^a-z0-9]+', '-', device.lower()).strip('-')}.json"
 
 
 def load(kind: str) -> list[dict[str, Any]]:

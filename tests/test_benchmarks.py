@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from benchmarks import report
 from benchmarks.peers import rows, works
 
 
@@ -54,12 +55,12 @@ def test_a_file_that_is_no_list_is_refused(tmp_path):
 
 
 def test_devices_name_their_files():
-    assert rows.path_of("cpu").name == "peers-cpu.json"
-    assert rows.path_of("NVIDIA H100 80GB HBM3").name == "peers-nvidia-h100-80gb-hbm3.json"
+    assert report.path_of("peers", "cpu").name == "peers-cpu.json"
+    assert report.path_of("peers", "NVIDIA H100 80GB HBM3").name == "peers-nvidia-h100-80gb-hbm3.json"
 
 
 def test_the_committed_rows_are_sound():
-    for path in rows.RESULTS.glob("peers-*.json"):
+    for path in report.RESULTS.glob("peers-*.json"):
         found = rows.read_rows(path)
         assert found
         pairs = [(row["work"], row["peer"]) for row in found]

@@ -23,6 +23,7 @@ from benchmarks.peers.client import Worker, ask, start_worker
 from benchmarks.peers.environment import make_environment
 from benchmarks.peers.measuring import measure
 from benchmarks.peers.works import WORKS
+from benchmarks.report import path_of
 
 ENVIRONMENT = Path(__file__).parents[2] / "build" / "peers"
 
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     device = jax.devices()[0].device_kind if accelerated else "cpu"
     if accelerated:
         jax.config.update("jax_default_matmul_precision", "float32")  # not TF32: the same arithmetic on both sides
-    path = options.out or rows.path_of(device)
+    path = options.out or path_of("peers", device)
     try:
         if path.exists():
             rows.read_rows(path)  # a damaged file must be found before the hours of measuring

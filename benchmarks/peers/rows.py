@@ -1,13 +1,11 @@
 """The rows of ``benchmarks/results/peers-DEVICE.json``: from times in turn to medians and ratios."""
 
 import json
-import re
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parents[1] / "results"
 REQUIRED = ("work", "peer", "ours_ms", "peer_ms", "ratio", "ratio_min", "ratio_max")
 
 
@@ -46,11 +44,6 @@ def make_row(work: str, peer: str, ours: Sequence[float], variants: Mapping[str,
         "variant": best,
         "variants_ms": medians,
     }
-
-
-def path_of(device: str) -> Path:
-    """Names the file of a device, such as ``"cpu"`` or jax's ``"NVIDIA H100 80GB HBM3"``."""
-    return RESULTS / f"peers-{re.sub('[^a-z0-9]+', '-', device.lower()).strip('-')}.json"
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -4,7 +4,6 @@ import argparse
 import datetime
 import json
 import os
-import re
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -12,9 +11,9 @@ from pathlib import Path
 
 import jax
 
+from benchmarks.report import path_of
 from benchmarks.speed.questions import QUESTIONS
 
-RESULTS = Path(__file__).parents[1] / "results"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 
@@ -24,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description="Measure jmeta's speed, growth and memory.")
     parser.add_argument("--questions", default=",".join(QUESTIONS), help=f"of {', '.join(QUESTIONS)}; all by default")
     parser.add_argument("--rounds", type=int, default=11, help="how often what is compared is timed in turn")
-    parser.add_argument("--out", type=Path, default=RESULTS / f"speed-{re.sub('[^a-z0-9]+', '-', device.lower())}.json")
+    parser.add_argument("--out", type=Path, default=path_of("speed", device))
     options = parser.parse_args(arguments)
     names = options.questions.split(",")
     if unknown := [name for name in names if name not in QUESTIONS]:
