@@ -151,6 +151,26 @@ def test_mapping_over_tasks_is_a_loop(x64, name, in_axes, dtype, tolerance):
         np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * float(jnp.abs(expected).max()))
 
 
+# A cotangent that does not depend on what is mapped leaves one operand of a gradient without a task axis.
+@pytest.mark.parametrize("in_axes", [(0, None, None), (None, 0, None), (None, None, 0)])
+def test_gradients_with_one_mapped_operand_are_a_loop(x64, in_axes):
+    lhs, rhs, ours, theirs = pair("same, strided, odd")
+    random, tasks = np.random.default_rng(3), 3
+    shapes = (lhs.shape, rhs.shape, jax.eval_shape(theirs, lhs, rhs).shape)
+    sizes = [shape if axis is None else (tasks, *shape) for shape, axis in zip(shapes, in_axes, strict=True)]
+    point = [jnp.asarray(random.normal(size=size)) for size in sizes]
+
+    def gradients(convolve, lhs, rhs, cotangent):
+        return jax.vjp(convolve, lhs, rhs)[1](cotangent)
+
+    mapped = jax.jit(jax.vmap(functools.partial(gradients, ours), in_axes))(*point)
+    one = jax.jit(functools.partial(gradients, theirs))
+    for task in range(tasks):
+        expected = one(*(x if axis is None else x[task] for x, axis in zip(point, in_axes, strict=True)))
+        for found, other in zip(mapped, expected, strict=True):
+            np.testing.assert_allclose(found[task], other, rtol=1e-10, atol=1e-10)
+
+
 # Sums of 27 products of order one: a few roundings of float32; bfloat16 rounds the result to 8 bits.
 @pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 1e-5), (jnp.bfloat16, 0.05)])
 def test_narrow_types_are_kept(dtype, tolerance):
