@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from jmeta.optimization_based._anil import anil as anil
     from jmeta.optimization_based._maml import maml as maml
     from jmeta.optimization_based._reptile import reptile as reptile
+    from jmeta.sharding import shard_tasks as shard_tasks
     from jmeta.tasks._arrays import from_arrays as from_arrays
     from jmeta.tasks._batching import batch_tasks as batch_tasks
     from jmeta.tasks._batching import combine as combine
@@ -95,6 +96,7 @@ _MODULES = {
     "jmeta.optimization_based._anil": "anil",
     "jmeta.optimization_based._maml": "maml",
     "jmeta.optimization_based._reptile": "reptile",
+    "jmeta.sharding": "shard_tasks",
     "jmeta.tasks._arrays": "from_arrays",
     "jmeta.tasks._batching": "batch_tasks combine pad_episode",
     "jmeta.tasks._omniglot": "omniglot",

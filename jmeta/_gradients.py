@@ -85,6 +85,14 @@ def _micro_batched(
         return optax.tree.add(total, gradient), values
 
     # A scan and not optax.microbatching, which traces the objective a second time for its shapes: a quarter of a cold start.
-    groups = jax.tree.map(lambda leaf: leaf.reshape(-1, micro_batch, *leaf.shape[1:]), (jax.random.split(key, tasks), data))
+    groups = jax.tree.map(functools.partial(_groups, size=micro_batch), (jax.random.split(key, tasks), data))
     total, values = jax.lax.scan(accumulate, optax.tree.zeros_like(params), groups)
     return jax.tree.map(lambda values: values.mean(axis=0), values), optax.tree.scale(micro_batch / tasks, total)
+
+
+def _groups(leaf: jax.Array, size: int) -> jax.Array:
+    """Parts tasks into groups, ``[groups, size, ...]``, that take one task from each of ``size`` blocks.
+
+    So tasks that lie on devices in blocks stay where they are.
+    """
+    return leaf.reshape(size, -1, *leaf.shape[1:]).swapaxes(0, 1)

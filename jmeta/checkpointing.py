@@ -153,6 +153,8 @@ def _plain_leaves(tree: Any) -> dict[str, Any]:
 def _as(like: Any, restored: Any) -> Any:
     if restored is None:
         return like
+    if isinstance(like, jax.Array) and not like.committed:
+        restored = jnp.array(np.asarray(restored))  # no more bound to a device than what it is like
     return jax.random.wrap_key_data(restored, impl=jax.random.key_impl(like)) if _is_key(like) else restored
 
 

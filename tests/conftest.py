@@ -6,6 +6,7 @@ import jax
 import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_num_cpu_devices", 4)  # all but tests of sharding use the first
 # No test, nor a process that one starts, writes in the user's cache folder.
 os.environ["JMETA_COMPILATION_CACHE"] = "off"
 
