@@ -29,6 +29,8 @@ BARS = {
     "cold-compile": ("Tracing and compiling a step, s", ("sinusoid_seconds", "convolutional_seconds")),
     "second-process": ("First convolutional step with a warm cache, s", ("after_imports_seconds", "in_all_seconds")),
     "share-of-rate": ("Convolutional step over a 2048 product, GFLOP/s", ("step_gflops_per_second", "product_gflops_per_second")),
+    "devices": ("Convolutional step with one device per core, over one device, time", ("one_step_ratio", "five_steps_ratio")),
+    "adjoint": ("Convolutional step, 5 inner steps, over the default adjoint, time", ("mixed_ratio", "kept_ratio", "unroll_ratio")),
     "cost": ("Peak memory over what cost() says", ("ratio",)),
     "fit": ("fit over the bare compiled loop, time", ("ratio",)),
 }
@@ -111,13 +113,13 @@ def curve(axes: Axes, name: str, found: Mapping[str, Any]) -> None:
 def bars(axes: Axes, name: str, found: Mapping[str, Any]) -> None:
     """Draws one to two figures, and what is wanted of each."""
     title, keys = BARS[name]
-    wanted = {key: text.split()[-1] for _, question, key, text in FIGURES if question == name}
+    wanted = {key: text.split()[-1] for _, question, key, text in FIGURES if question == name and text}
     for place, key in enumerate(reversed(keys)):
         axes.barh(place, found[key], color=BLUE, height=0.5)
         axes.text(found[key], place, f" {found[key]:.3g}", va="center", fontsize=9)
         if key in wanted:
             axes.plot([float(wanted[key])] * 2, [place - 0.35, place + 0.35], color=RED, linewidth=2)
-    axes.plot([], [], color=RED, linewidth=2, label="wanted: at most this")
+    axes.plot([], [], color=RED, linewidth=2, label="wanted")
     axes.set_yticks(
         range(len(keys)),
         [key.replace("_", " ").removesuffix(" seconds").removesuffix(" gflops per second") for key in reversed(keys)],

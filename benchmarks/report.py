@@ -27,7 +27,7 @@ WANTED |= {
     ("pcgrad-16", "torchjd"): "1",
     ("pcgrad-64", "torchjd"): "2",
 }
-# Text, question and figure in speed-DEVICE.json, and what the project wants.
+# Text, question and figure in speed-DEVICE.json, and what the project wants of it, if anything.
 FIGURES = (
     ("time against tasks, 4 to 64: exponent", "growth-tasks", "slope", "at most 1.05"),
     ("time against inner steps, 1 to 32: exponent", "growth-steps", "slope", "at most 1.05"),
@@ -39,6 +39,11 @@ FIGURES = (
     ("second process, after the imports, s", "second-process", "after_imports_seconds", "at most 1.5"),
     ("second process, in all, s", "second-process", "in_all_seconds", "at most 4"),
     ("convolutional step, share of the rate of a 2048 product", "share-of-rate", "share", "at least 0.5"),
+    ("its time with one device per core, over one device", "devices", "one_step_ratio", "at most 1"),
+    ("the same, 5 inner steps", "devices", "five_steps_ratio", "at most 1"),
+    ("its time, 5 inner steps, in mixed mode, over the default", "adjoint", "mixed_ratio", ""),
+    ("the same, activations kept", "adjoint", "kept_ratio", ""),
+    ("the same, loop unrolled", "adjoint", "unroll_ratio", ""),
     ("peak memory over what `cost` says", "cost", "ratio", "0.85 to 1.15"),
     ("`fit` over the bare compiled loop", "fit", "ratio", "at most 1.05"),
 )

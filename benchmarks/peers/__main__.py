@@ -14,6 +14,8 @@ from typing import Any
 
 # Both sides compute on one accelerator, and jax would take most of its memory for itself.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+# Tasks may be laid over the cores.
+os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(os.cpu_count() or 1))
 
 import jax
 

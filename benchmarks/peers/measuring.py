@@ -58,8 +58,8 @@ def measure(
     differences = {peer: max(difference(one.gradient(), expected) for one in variants) for peer, variants in peers.items()}
     agreeing = {peer: variants for peer, variants in peers.items() if differences[peer] <= TOLERANCE}
     times = in_turn(inside(prepared.ours, minimum), agreeing, rounds)
-    extra = {peer: {"gradient_difference": differences[peer], "steps_per_chunk": prepared.ours.steps} for peer in times}
-    rows = [make_row(name, peer, *times[peer]) | extra[peer] for peer in times]
+    own = {"steps_per_chunk": prepared.ours.steps, "devices": prepared.ours.devices}
+    rows = [make_row(name, peer, *times[peer]) | {"gradient_difference": differences[peer]} | own for peer in times]
     return rows, [refusal(name, peer, differences[peer]) for peer in peers if peer not in agreeing]
 
 

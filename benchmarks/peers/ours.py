@@ -10,6 +10,7 @@ import optax
 from flax import linen as nn
 
 import jmeta
+from benchmarks.devices import dividing, over_devices
 from jmeta.nn import BatchStatistics, ConvolutionalEncoder, MultilayerPerceptron
 
 
@@ -19,6 +20,7 @@ class Contender(NamedTuple):
     gradient: Callable[[], list[np.ndarray]]
     run: Callable[[], Any]
     steps: int = 1
+    devices: int = 1
 
 
 class Prepared(NamedTuple):
@@ -46,7 +48,7 @@ def prepare(work: dict[str, Any], data: str | None) -> Prepared:
 
 
 def maml(work: dict[str, Any], data: str | None) -> Prepared:
-    """Builds MAML over sinusoids or images; images one task at a time on the CPU, as the library advises there."""
+    """Builds MAML over sinusoids or images; images on the CPU one task at a time on each core, as the library advises there."""
     images = work["network"] == "convolutional"
     episodes = image_episodes(work, work["tasks"], data) if images else sinusoid_episodes(work["tasks"])
     head = jmeta.from_linen(MultilayerPerceptron((5,) if images else (40, 40, 1)))
@@ -55,14 +57,15 @@ def maml(work: dict[str, Any], data: str | None) -> Prepared:
     params = model.init(jax.random.key(0), episodes.support.x[0])
     loss_fn = optax.softmax_cross_entropy_with_integer_labels if images else jmeta.squared_error
 
-    def contender(model: jmeta.Model, micro_batch: int | None, steps: int) -> Contender:
+    def contender(model: jmeta.Model, **options: Any) -> Contender:
         learner = jmeta.maml(model, loss_fn, optax.sgd(work["inner_learning_rate"]), num_steps=work["inner_steps"])
-        return contender_of(work, jmeta.over_tasks(learner.loss), params, episodes, micro_batch, steps)
+        return contender_of(work, jmeta.over_tasks(learner.loss), params, episodes, **options)
 
-    micro_batch = 1 if images and jax.default_backend() == "cpu" else None
+    devices = dividing(work["tasks"]) if images else 1
+    micro_batch = devices if images and jax.default_backend() == "cpu" else None
+    own = contender(model, micro_batch=micro_batch, steps=work["steps_per_chunk"], devices=devices)
     plain = jmeta.compose(jmeta.from_linen(PlainEncoder(), mixes_rows=True), head)
-    beside = {"jax-lax.conv-vmap": contender(plain, None, 1)} if images else {}
-    return Prepared(contender(model, micro_batch, work["steps_per_chunk"]), beside, arrays_of(work, params, episodes))
+    return Prepared(own, {"jax-lax.conv-vmap": contender(plain)} if images else {}, arrays_of(work, params, episodes))
 
 
 def prototypical(work: dict[str, Any], data: str | None) -> Prepared:
@@ -72,7 +75,7 @@ def prototypical(work: dict[str, Any], data: str | None) -> Prepared:
     episodes = image_episodes(work, 1, data)
     episode = jax.tree.map(lambda leaf: leaf[0], episodes)
     params = learner.init(jax.random.key(0), episode)
-    own = contender_of(work, learner.loss, params, episode, None, work["steps_per_chunk"])
+    own = contender_of(work, learner.loss, params, episode, steps=work["steps_per_chunk"])
     return Prepared(own, {}, arrays_of(work, params, episodes))
 
 
@@ -95,7 +98,16 @@ def surgery(work: dict[str, Any], data: str | None) -> Prepared:
     return Prepared(Contender(lambda: [np.asarray(in_task_order())], aggregation(shuffle=True)), {}, {"gradients": gradients})
 
 
-def contender_of(work: dict[str, Any], objective: Any, params: Any, data: Any, micro_batch: int | None, steps: int) -> Contender:
+def contender_of(
+    work: dict[str, Any],
+    objective: Any,
+    params: Any,
+    data: Any,
+    *,
+    micro_batch: int | None = None,
+    steps: int = 1,
+    devices: int = 1,
+) -> Contender:
     """Builds whole compiled steps with Adam, their state donated, and the gradient that they take.
 
     The steps run under one scan, as in ``fit``; each is given its own copy of the data, so that nothing is computed once for all.
@@ -104,6 +116,9 @@ def contender_of(work: dict[str, Any], objective: Any, params: Any, data: Any, m
     step = jmeta.make_step(objective, optimizer, micro_batch=micro_batch)
     chunk = jax.jit(lambda state, data: jax.lax.scan(step, state, data), donate_argnums=0)
     copies = jax.tree.map(lambda leaf: jnp.stack([leaf] * steps), data)
+    if devices > 1:
+        data, copies = over_devices(data, devices, "task"), over_devices(copies, devices, None, "task")
+        params = over_devices(params, devices)
     differentiate = jax.jit(jmeta.value_and_gradient(objective, micro_batch=micro_batch))
     state = jmeta.init_state(jax.tree.map(jnp.copy, params), optimizer, jax.random.key(1))
 
@@ -115,7 +130,7 @@ def contender_of(work: dict[str, Any], objective: Any, params: Any, data: Any, m
         state, metrics = chunk(state, copies)
         return state.params, metrics
 
-    return Contender(gradient, advance, steps)
+    return Contender(gradient, advance, steps, devices)
 
 
 def exchanged(work: dict[str, Any], params: Any) -> list[np.ndarray]:

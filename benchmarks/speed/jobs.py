@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 import jmeta
+from benchmarks.devices import over_devices
 from jmeta.nn import ConvolutionalEncoder, MultilayerPerceptron
 
 Job = tuple[Any, jmeta.TrainState, Any]
@@ -24,17 +25,26 @@ def sinusoid_job(*, tasks: int = 25, num_steps: int = 1, micro_batch: int | None
     return _job(learner, sampler.sample(sampler.data, jax.random.key(0)), micro_batch)
 
 
-def convolutional_job(*, tasks: int = 8, num_steps: int = 1) -> Job:
-    """MAML on 28 x 28 images, 5-way 1-shot, 15 queries per class: four strided layers of 64 channels with batch statistics."""
+def convolutional_job(*, tasks: int = 8, num_steps: int = 1, devices: int = 1, adjoint: jmeta.Adjoint | None = None) -> Job:
+    """MAML on 28 x 28 images, 5-way 1-shot, 15 queries per class: four strided layers of 64 channels with batch statistics.
+
+    On a CPU each device takes one task after another.
+    """
     encoder = jmeta.from_linen(ConvolutionalEncoder(pooling=False, normalization="batch"))
     model = jmeta.compose(encoder, jmeta.from_linen(MultilayerPerceptron((5,))))
-    learner = jmeta.maml(model, optax.softmax_cross_entropy_with_integer_labels, optax.sgd(0.4), num_steps=num_steps)
+    learner = jmeta.maml(
+        model, optax.softmax_cross_entropy_with_integer_labels, optax.sgd(0.4), num_steps=num_steps, adjoint=adjoint
+    )
 
     def batch(seed: int, shots: int) -> jmeta.Batch:
         images = jax.random.uniform(jax.random.key(seed), (tasks, 5 * shots, 28, 28, 1))
         return jmeta.Batch(images, jnp.tile(jnp.arange(5), (tasks, shots)))
 
-    return _job(learner, jmeta.Episode(batch(0, 1), batch(1, 15)), 1 if jax.default_backend() == "cpu" else None)
+    episodes = jmeta.Episode(batch(0, 1), batch(1, 15))
+    step, state, _ = _job(learner, episodes, devices if jax.default_backend() == "cpu" else None)
+    if devices == 1:
+        return step, state, episodes
+    return step, over_devices(state, devices), over_devices(episodes, devices, "task")
 
 
 def compiled(job: Job) -> Callable[[], Any]:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jmeta
+from benchmarks.devices import dividing
 from benchmarks.speed.compilation import cold_compile, second_process
 from benchmarks.speed.jobs import compiled, convolutional_job, seconds_in_turn, sinusoid_job, slope
 from benchmarks.speed.memory import cost_accuracy, nested_memory
@@ -36,21 +37,45 @@ def memory_tasks(rounds: int) -> dict[str, Any]:
 
 
 def share_of_rate(rounds: int) -> dict[str, Any]:
-    """The rate of the convolutional step over that of a 2048 product, in turn; its products counted in the traced program."""
-    job = convolutional_job()
-    flops = jmeta.cost(*job).flops
+    """The rate of the convolutional step, on a CPU over its cores, and that of a 2048 product, in turn; products as traced."""
+    devices, flops = dividing(8), jmeta.cost(*convolutional_job(tasks=8)).flops
+    job = convolutional_job(tasks=8, devices=devices)
     square = jnp.ones((2048, 2048))
     product = jax.jit(jnp.matmul).lower(square, square).compile()
     step = compiled(job)
     times = seconds_in_turn([step, lambda: jax.block_until_ready(product(square, square))], rounds)
     rates = np.array([flops, 2 * 2048**3]) / times / 1e9
     return {
+        "devices": devices,
         "step_ms": 1e3 * float(np.median(times[:, 0])),
         "step_gflop": flops / 1e9,
         "step_gflops_per_second": float(np.median(rates[:, 0])),
         "product_gflops_per_second": float(np.median(rates[:, 1])),
         **_spread("share", rates[:, 0] / rates[:, 1]),
     }
+
+
+def over_cores(rounds: int) -> dict[str, Any]:
+    """The time of the convolutional step with its tasks laid over the cores, over that on one device, in turn."""
+    found = {"devices": dividing(8)}
+    for name, num_steps in (("one_step_ratio", 1), ("five_steps_ratio", 5)):
+        jobs = [convolutional_job(tasks=8, num_steps=num_steps, devices=devices) for devices in (1, dividing(8))]
+        times = seconds_in_turn([compiled(job) for job in jobs], rounds)
+        found |= _spread(name, times[:, 1] / times[:, 0])
+    return found
+
+
+def adjoints(rounds: int) -> dict[str, Any]:
+    """The time of the convolutional step with 5 inner steps by other adjoints, over that by the default, in turn."""
+    others = {
+        "mixed_ratio": jmeta.unrolled(hessian_product="mixed"),
+        "kept_ratio": jmeta.unrolled(rematerialise=False),
+        "unroll_ratio": jmeta.unrolled(unroll=5),
+    }
+    jobs = [convolutional_job(num_steps=5, adjoint=adjoint) for adjoint in (None, *others.values())]
+    times = seconds_in_turn([compiled(job) for job in jobs], rounds)
+    spreads = [_spread(name, times[:, index] / times[:, 0]) for index, name in enumerate(others, start=1)]
+    return {key: value for spread in spreads for key, value in spread.items()}
 
 
 def bare_loop(rounds: int) -> dict[str, Any]:
@@ -76,6 +101,8 @@ QUESTIONS = {
     "cold-compile": cold_compile,
     "second-process": second_process,
     "share-of-rate": share_of_rate,
+    "devices": over_cores,
+    "adjoint": adjoints,
     "cost": cost_accuracy,
     "fit": bare_loop,
 }
