@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.core import Tracer
 
@@ -226,13 +227,15 @@ def _nested_scan(body: Callable[..., Any], carry: Any, xs: jax.Array, *, unroll:
 
 def _check_inner_optimizer(optimizer: optax.GradientTransformation) -> None:
     """Probes the derivatives of one update at a zero gradient, as a dead unit gives it."""
-    params = {"bias": jnp.ones(2), "kernel": jnp.ones((2, 2))}
+    params = {"bias": np.ones(2), "kernel": np.ones((2, 2))}
 
     def moved(gradient: Adapted, params: Adapted) -> jax.Array:
         updates, _ = optimizer.update(gradient, optimizer.init(params), params)
         return jnp.asarray(optax.tree.sum(updates))
 
-    derivative = optax.tree.sum(jax.grad(moved, argnums=(0, 1))(optax.tree.zeros_like(params), params))
+    # One program: called one by one, every operation would be compiled in every new process.
+    probe = jax.jit(lambda gradient, params: optax.tree.sum(jax.grad(moved, argnums=(0, 1))(gradient, params)))
+    derivative = probe(jax.tree.map(np.zeros_like, params), params)
     if not isinstance(derivative, Tracer) and not jnp.isfinite(derivative):
         raise ValueError(
             "inner_optimizer has no finite derivative at a zero gradient, so one dead unit would make the whole meta-gradient "

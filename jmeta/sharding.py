@@ -20,7 +20,8 @@ def shard_tasks(sampler: Sampler, devices: Sequence[Any] | None = None) -> Sampl
     Args:
       sampler: draws leaves ``[tasks, ...]``, as from :func:`jmeta.batch_tasks`.
       devices: all of jax's by default. A CPU is one device unless ``JAX_NUM_CPU_DEVICES`` in the environment says otherwise; one
-        per core trains convolutional networks faster, because cores that work on tasks of their own do not wait for each other.
+        per core makes MAML over a convolutional network faster, because cores with weights of their own do not wait for each
+        other. Large batches through shared weights, as in prototypical networks, gain nothing there.
 
     Raises:
       ValueError: if there is no device; from ``sample``, if the tasks cannot be divided equally.

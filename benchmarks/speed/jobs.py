@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -37,8 +36,8 @@ def convolutional_job(*, tasks: int = 8, num_steps: int = 1, devices: int = 1, a
     )
 
     def batch(seed: int, shots: int) -> jmeta.Batch:
-        images = jax.random.uniform(jax.random.key(seed), (tasks, 5 * shots, 28, 28, 1))
-        return jmeta.Batch(images, jnp.tile(jnp.arange(5), (tasks, shots)))
+        images = np.random.default_rng(seed).random((tasks, 5 * shots, 28, 28, 1), np.float32)
+        return jax.device_put(jmeta.Batch(images, np.tile(np.arange(5, dtype=np.int32), (tasks, shots))))
 
     episodes = jmeta.Episode(batch(0, 1), batch(1, 15))
     step, state, _ = _job(learner, episodes, devices if jax.default_backend() == "cpu" else None)
@@ -81,6 +80,11 @@ def slope(sizes: Sequence[int], values: Sequence[float]) -> float:
 
 def _job(learner: jmeta.Learner, episodes: jmeta.Episode, micro_batch: int | None) -> Job:
     optimizer = optax.adam(1e-3)
-    params = jax.jit(learner.init)(jax.random.key(2), jax.tree.map(lambda leaf: leaf[0], episodes))
+
+    @jax.jit
+    def initial(episodes: jmeta.Episode) -> jmeta.TrainState:
+        params = learner.init(jax.random.key(2), jax.tree.map(lambda leaf: leaf[0], episodes))
+        return jmeta.init_state(params, optimizer, jax.random.key(3))
+
     step = jmeta.make_step(jmeta.over_tasks(learner.loss), optimizer, micro_batch=micro_batch)
-    return step, jmeta.init_state(params, optimizer, jax.random.key(3)), episodes
+    return step, initial(episodes), episodes

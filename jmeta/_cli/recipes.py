@@ -16,7 +16,7 @@ from jmeta._cli.options import Config
 from jmeta._objectives import over_tasks, query_loss
 from jmeta._reporting import CHECKPOINTS
 from jmeta._steps import Step, TrainState, init_state, make_step
-from jmeta._types import Learner, LossFn, Params, Sampler
+from jmeta._types import Episode, Learner, LossFn, Params, Sampler
 from jmeta.tasks._batching import batch_tasks
 from jmeta.training import Best
 
@@ -150,9 +150,12 @@ def _learners(config: Config) -> tuple[Learner, Learner, Learner]:
 
 
 def _initial_state(config: Config, learner: Learner, optimizer: optax.GradientTransformation) -> TrainState:
-    init_key, training_key = jax.random.split(jax.random.key(config.training.seed))
-    params = jax.jit(learner.init)(init_key, TASKS[config.tasks_name].example(config))
-    return init_state(params, optimizer, training_key)
+    @jax.jit
+    def initial(key: jax.Array, example: Episode) -> TrainState:
+        init_key, training_key = jax.random.split(key)
+        return init_state(learner.init(init_key, example), optimizer, training_key)
+
+    return initial(jax.random.key(config.training.seed), TASKS[config.tasks_name].example(config))
 
 
 def _outer_optimizer(config: Config) -> optax.GradientTransformation:
