@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jmeta._objectives import count_tasks
 from jmeta._types import Sampler
@@ -16,6 +15,11 @@ def shard_tasks(sampler: Sampler, devices: Sequence[Any] | None = None) -> Sampl
 
     Nothing else changes: a step of :func:`jmeta.make_step` computes the same numbers up to rounding, each device adapting to tasks
     of its own, and sums their gradients once. Give ``micro_batch``, if any, as a multiple of the number of devices.
+
+    >>> from jmeta.tasks import batch_tasks, sinusoid
+    >>> tasks = shard_tasks(batch_tasks(sinusoid(shots=5, queries=10), 8), jax.devices()[:1])
+    >>> jax.jit(tasks.sample)(tasks.data, jax.random.key(0)).support.x.shape
+    (8, 5, 1)
 
     Args:
       sampler: draws leaves ``[tasks, ...]``, as from :func:`jmeta.batch_tasks`.
@@ -29,7 +33,7 @@ def shard_tasks(sampler: Sampler, devices: Sequence[Any] | None = None) -> Sampl
     devices = jax.devices() if devices is None else list(devices)
     if not devices:
         raise ValueError("devices must name at least one device; got none.")
-    mesh = Mesh(np.array(devices), ("task",), axis_types=(AxisType.Auto,))
+    mesh = jax.make_mesh((len(devices),), ("task",), axis_types=(AxisType.Auto,), devices=devices)
 
     def sample(data: Any, key: jax.Array) -> Any:
         drawn = sampler.sample(data, key)

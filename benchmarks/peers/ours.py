@@ -10,7 +10,7 @@ import optax
 from flax import linen as nn
 
 import jmeta
-from benchmarks.devices import dividing, over_devices
+from benchmarks.devices import devices_for, over_devices
 from jmeta.nn import BatchStatistics, ConvolutionalEncoder, MultilayerPerceptron
 
 
@@ -57,15 +57,17 @@ def maml(work: dict[str, Any], data: str | None) -> Prepared:
     params = model.init(jax.random.key(0), episodes.support.x[0])
     loss_fn = optax.softmax_cross_entropy_with_integer_labels if images else jmeta.squared_error
 
-    def contender(model: jmeta.Model, **options: Any) -> Contender:
+    def objective(model: jmeta.Model) -> jmeta.Objective:
         learner = jmeta.maml(model, loss_fn, optax.sgd(work["inner_learning_rate"]), num_steps=work["inner_steps"])
-        return contender_of(work, jmeta.over_tasks(learner.loss), params, episodes, **options)
+        return jmeta.over_tasks(learner.loss)
 
-    devices = dividing(work["tasks"]) if images else 1
+    devices = devices_for(work["tasks"]) if images else 1
     micro_batch = devices if images and jax.default_backend() == "cpu" else None
-    own = contender(model, micro_batch=micro_batch, steps=work["steps_per_chunk"], devices=devices)
+    steps = work["steps_per_chunk"]
+    own = contender_of(work, objective(model), params, episodes, micro_batch=micro_batch, steps=steps, devices=devices)
     plain = jmeta.compose(jmeta.from_linen(PlainEncoder(), mixes_rows=True), head)
-    return Prepared(own, {"jax-lax.conv-vmap": contender(plain)} if images else {}, arrays_of(work, params, episodes))
+    beside = {"jax-lax.conv-vmap": contender_of(work, objective(plain), params, episodes)} if images else {}
+    return Prepared(own, beside, arrays_of(work, params, episodes))
 
 
 def prototypical(work: dict[str, Any], data: str | None) -> Prepared:

@@ -14,6 +14,7 @@ from benchmarks.devices import over_devices
 from jmeta.nn import ConvolutionalEncoder, MultilayerPerceptron
 
 Job = tuple[Any, jmeta.TrainState, Any]
+IMAGE_TASKS = 8
 
 
 def sinusoid_job(*, tasks: int = 25, num_steps: int = 1, micro_batch: int | None = None, hidden: int = 40, points: int = 10) -> Job:
@@ -24,7 +25,7 @@ def sinusoid_job(*, tasks: int = 25, num_steps: int = 1, micro_batch: int | None
     return _job(learner, sampler.sample(sampler.data, jax.random.key(0)), micro_batch)
 
 
-def convolutional_job(*, tasks: int = 8, num_steps: int = 1, devices: int = 1, adjoint: jmeta.Adjoint | None = None) -> Job:
+def convolutional_job(*, num_steps: int = 1, devices: int = 1, adjoint: jmeta.Adjoint | None = None) -> Job:
     """MAML on 28 x 28 images, 5-way 1-shot, 15 queries per class: four strided layers of 64 channels with batch statistics.
 
     On a CPU each device takes one task after another.
@@ -36,8 +37,8 @@ def convolutional_job(*, tasks: int = 8, num_steps: int = 1, devices: int = 1, a
     )
 
     def batch(seed: int, shots: int) -> jmeta.Batch:
-        images = np.random.default_rng(seed).random((tasks, 5 * shots, 28, 28, 1), np.float32)
-        return jax.device_put(jmeta.Batch(images, np.tile(np.arange(5, dtype=np.int32), (tasks, shots))))
+        images = np.random.default_rng(seed).random((IMAGE_TASKS, 5 * shots, 28, 28, 1), np.float32)
+        return jax.device_put(jmeta.Batch(images, np.tile(np.arange(5, dtype=np.int32), (IMAGE_TASKS, shots))))
 
     episodes = jmeta.Episode(batch(0, 1), batch(1, 15))
     step, state, _ = _job(learner, episodes, devices if jax.default_backend() == "cpu" else None)

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import jmeta
-from benchmarks.devices import dividing
+from benchmarks.devices import devices_for
 from benchmarks.speed.compilation import cold_compile, second_process
-from benchmarks.speed.jobs import compiled, convolutional_job, seconds_in_turn, sinusoid_job, slope
+from benchmarks.speed.jobs import IMAGE_TASKS, compiled, convolutional_job, seconds_in_turn, sinusoid_job, slope
 from benchmarks.speed.memory import cost_accuracy, nested_memory
 from benchmarks.speed.overhead import fit_overhead
 
@@ -38,8 +38,8 @@ def memory_tasks(rounds: int) -> dict[str, Any]:
 
 def share_of_rate(rounds: int) -> dict[str, Any]:
     """The rate of the convolutional step, on a CPU over its cores, and that of a 2048 product, in turn; products as traced."""
-    devices, flops = dividing(8), jmeta.cost(*convolutional_job(tasks=8)).flops
-    job = convolutional_job(tasks=8, devices=devices)
+    devices, flops = devices_for(IMAGE_TASKS), jmeta.cost(*convolutional_job()).flops
+    job = convolutional_job(devices=devices)
     square = jnp.ones((2048, 2048))
     product = jax.jit(jnp.matmul).lower(square, square).compile()
     step = compiled(job)
@@ -57,9 +57,9 @@ def share_of_rate(rounds: int) -> dict[str, Any]:
 
 def over_cores(rounds: int) -> dict[str, Any]:
     """The time of the convolutional step with its tasks laid over the cores, over that on one device, in turn."""
-    found = {"devices": dividing(8)}
+    found = {"devices": devices_for(IMAGE_TASKS)}
     for name, num_steps in (("one_step_ratio", 1), ("five_steps_ratio", 5)):
-        jobs = [convolutional_job(tasks=8, num_steps=num_steps, devices=devices) for devices in (1, dividing(8))]
+        jobs = [convolutional_job(num_steps=num_steps, devices=devices) for devices in (1, found["devices"])]
         times = seconds_in_turn([compiled(job) for job in jobs], rounds)
         found |= _spread(name, times[:, 1] / times[:, 0])
     return found
