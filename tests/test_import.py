@@ -1,5 +1,6 @@
 """What importing jmeta costs and offers."""
 
+import ast
 import importlib
 import json
 import subprocess
@@ -77,22 +78,21 @@ def test_an_unknown_name_is_an_attribute_error():
         _ = jmeta.mamll
 
 
-def test_the_lazy_names_are_those_that_type_checkers_see():
-    import ast
+@pytest.mark.parametrize("path", jmeta._LISTS)
+def test_a_list_offers_what_it_says_to_programs_and_to_type_checkers(path):
+    listed = importlib.import_module("jmeta." + path.removesuffix(".py").removesuffix("/__init__").replace("/", "."))
+    assert sorted(listed.__all__) == sorted(name for name, _ in jmeta._listed(path))
+    for name, module in jmeta._listed(path):
+        assert getattr(jmeta, name) is getattr(listed, name) is getattr(importlib.import_module(module), name)
 
+
+def test_type_checkers_read_every_list():
     with open(jmeta.__file__, encoding="utf-8") as file:
         tree = ast.parse(file.read())
     (block,) = [node for node in tree.body if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"]
-    seen = {}
-    for statement in block.body:
-        assert isinstance(statement, ast.ImportFrom)
-        for alias in statement.names:
-            # `name as name` is what makes an import public to a type checker.
-            assert alias.asname == alias.name
-            seen[alias.name] = statement.module
-    submodules = {name for name, module in seen.items() if module == "jmeta"}
-    assert submodules == set(jmeta._SUBMODULES)
-    assert {name: module for name, module in seen.items() if name not in submodules} == jmeta._NAMES
+    seen = {(statement.module, alias.name) for statement in block.body for alias in statement.names}
+    stars = {f"jmeta.{path.removesuffix('.py').removesuffix('/__init__').replace('/', '.')}" for path in jmeta._LISTS}
+    assert seen == {("jmeta", name) for name in jmeta._SUBMODULES} | {(module, "*") for module in stars}
 
 
 def test_every_module_imports_on_its_own():

@@ -1,4 +1,9 @@
 """Weightings: one number for the loss of each task."""
 
-from jmeta.weighting._equal import equal_weighting as equal_weighting
-from jmeta.weighting._uncertainty import uncertainty_weighting as uncertainty_weighting
+from jmeta.weighting._equal import equal_weighting
+from jmeta.weighting._uncertainty import uncertainty_weighting
+
+__all__ = [
+    "equal_weighting",
+    "uncertainty_weighting",
+]
