@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jmeta._steps import Step, TrainState, step_keys
-from jmeta._types import Metrics, Params, Sampler
+from jmeta._types import PRESENT, Metrics, Params, Sampler
 
 HostData = Callable[[int], Any]
 Logs = Mapping[str, np.ndarray]
@@ -24,9 +24,40 @@ def device_chunks(step: Step, sampler: Sampler, size: int) -> Chunk:
     The state's buffers are given away. The logs are ``[count, ...]``, or ``[count, seeds, ...]`` for a state of several seeds;
     ``finite`` says whether every parameter is.
     """
+    run = _device_loop(step, sampler.sample, size)
 
+    def chunk(state: TrainState, count: int) -> tuple[TrainState, Logs, np.ndarray]:
+        state, logs, finite = run(state, sampler.data, jax.device_put(np.int32(count)))
+        logs, finite = jax.device_get((logs, finite))
+        return state, {name: log[:count] for name, log in logs.items()}, finite
+
+    return chunk
+
+
+def host_chunks(step: Step, tasks: HostData, first: int, last: int) -> Chunk:
+    """Builds the same from a function ``step -> data`` on the host, which is called once for each step, one ahead.
+
+    Several seeds see the same data.
+    """
+    advance = _host_step(step)
+    ahead = _one_ahead(tasks, first, last)
+
+    def chunk(state: TrainState, count: int) -> tuple[TrainState, Logs, np.ndarray]:
+        steps = []
+        for data in itertools.islice(ahead, count):
+            state, metrics = advance(state, data)
+            steps.append(metrics)
+        steps, finite = jax.device_get((steps, _all_finite(state.params)))
+        return state, {name: np.stack([metrics[name] for metrics in steps]) for name in steps[0]}, finite
+
+    return chunk
+
+
+# Kept, so that a second training by the same step, as in stages, compiles nothing; a few, because programs take memory.
+@functools.lru_cache(maxsize=8)
+def _device_loop(step: Step, sample: Callable[[Any, jax.Array], Any], size: int) -> Callable[..., Any]:
     def one(state: TrainState, data: Any) -> tuple[TrainState, Metrics]:
-        return step(state, sampler.sample(data, step_keys(state)[1]))
+        return step(state, sample(data, step_keys(state)[1]))
 
     # An inner jit, because the shapes of the metrics are asked for before the loop is built: its trace serves both.
     advance = jax.jit(_of_all_seeds(one))
@@ -44,31 +75,12 @@ def device_chunks(step: Step, sampler: Sampler, size: int) -> Chunk:
         state, logs = jax.lax.fori_loop(0, count, body, (state, logs))
         return state, logs, _all_finite(state.params)
 
-    def chunk(state: TrainState, count: int) -> tuple[TrainState, Logs, np.ndarray]:
-        state, logs, finite = run(state, sampler.data, jax.device_put(np.int32(count)))
-        logs, finite = jax.device_get((logs, finite))
-        return state, {name: log[:count] for name, log in logs.items()}, finite
-
-    return chunk
+    return run
 
 
-def host_chunks(step: Step, tasks: HostData, first: int, last: int) -> Chunk:
-    """Builds the same from a function ``step -> data`` on the host, which is called once for each step, one ahead.
-
-    Several seeds see the same data.
-    """
-    advance = jax.jit(_of_all_seeds(step), donate_argnums=0)
-    ahead = _one_ahead(tasks, first, last)
-
-    def chunk(state: TrainState, count: int) -> tuple[TrainState, Logs, np.ndarray]:
-        steps = []
-        for data in itertools.islice(ahead, count):
-            state, metrics = advance(state, data)
-            steps.append(metrics)
-        steps, finite = jax.device_get((steps, _all_finite(state.params)))
-        return state, {name: np.stack([metrics[name] for metrics in steps]) for name in steps[0]}, finite
-
-    return chunk
+@functools.lru_cache(maxsize=8)
+def _host_step(step: Step) -> Callable[..., Any]:
+    return jax.jit(_of_all_seeds(step), donate_argnums=0)
 
 
 def check_finite(logs: Logs, params_finite: np.ndarray, previous: int) -> None:
@@ -90,9 +102,22 @@ def check_finite(logs: Logs, params_finite: np.ndarray, previous: int) -> None:
 
 
 def mean_metrics(logs: Logs) -> dict[str, Any]:
-    """Averages over the steps of a chunk, as numbers or lists of numbers, the loss first."""
-    names = sorted(logs, key=lambda name: (name != "loss", name))
-    return {name: np.asarray(logs[name], np.float64).mean(axis=0).tolist() for name in names}
+    """Averages over the steps of a chunk, as numbers or lists of numbers, the loss first.
+
+    A step in which nothing counted, and a metric that is NaN because its task was absent, are left out; NaN stays where no step is
+    left.
+    """
+    names = sorted(logs.keys() - {PRESENT}, key=lambda name: (name != "loss", name))
+    present = np.asarray(logs[PRESENT], bool) if PRESENT in logs else None
+
+    def mean(values: np.ndarray) -> Any:
+        known = ~np.isnan(values)
+        if present is not None:
+            known &= present.reshape(*present.shape, *[1] * (values.ndim - present.ndim))
+        count = known.sum(axis=0)
+        return np.where(count, np.where(known, values, 0).sum(axis=0) / np.maximum(count, 1), np.nan).tolist()
+
+    return {name: mean(np.asarray(logs[name], np.float64)) for name in names}
 
 
 def _of_all_seeds(advance: Step) -> Step:

@@ -8,8 +8,19 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jmeta._objectives import count_tasks, is_combined_by, mean_over_tasks, one_task, prefixed, split_by_name, weighted_sum
-from jmeta._types import Metrics, Objective, Params
+from jmeta._objectives import (
+    any_present,
+    count_tasks,
+    is_combined_by,
+    mean_metrics,
+    mean_of_present,
+    mean_over_tasks,
+    one_task,
+    prefixed,
+    split_by_name,
+    weighted_sum,
+)
+from jmeta._types import PRESENT, Metrics, Objective, Params
 
 ValueAndGradient = Callable[..., tuple[tuple[jax.Array, Metrics], Params]]
 
@@ -45,15 +56,16 @@ def _mixed_value_and_gradient(
     objective: Any, micro_batch: int, params: Params, key: jax.Array, data: Any, *, step: Any = 0
 ) -> tuple[tuple[jax.Array, Metrics], Params]:
     (entries,) = objective.args
-    total, metrics, gradient = jnp.zeros(()), {}, optax.tree.zeros_like(params)
+    total, metrics, gradient, present = jnp.zeros(()), {}, optax.tree.zeros_like(params), []
     for name, task_key in split_by_name(key, entries, data):
         one, weight = entries[name]
         differentiate = value_and_gradient(one, micro_batch=micro_batch if _has_task_axis(one) else None)
         (value, values), part = differentiate(params, task_key, data[name], step=step)
         total += weight * value
         metrics |= prefixed(name, values)
+        present.append(values.get(PRESENT))
         gradient = optax.tree.add_scale(gradient, weight, part)
-    return (total, {"loss": total} | metrics), gradient
+    return (total, {"loss": total} | metrics | any_present(present)), gradient
 
 
 def _has_task_axis(objective: Any) -> bool:
@@ -72,22 +84,28 @@ def _micro_batched(
         if micro_batch == 1:
             # Not a vmap of size one: a convolution would stay grouped.
             first = jax.tree.map(lambda leaf: leaf[0], (key, data))
-            return jax.value_and_grad(one, has_aux=True)(params, *first, step=step)
+            found, gradient = jax.value_and_grad(one, has_aux=True)(params, *first, step=step)
+            return jax.tree.map(lambda value: value[None], found), gradient
 
-        def mean(params: Params) -> tuple[jax.Array, Metrics]:
-            losses, metrics = jax.vmap(functools.partial(one, step=step), in_axes=(None, 0, 0))(params, key, data)
-            return losses.mean(), jax.tree.map(lambda values: values.mean(axis=0), metrics)
+        def total(params: Params) -> tuple[jax.Array, Any]:
+            found = jax.vmap(functools.partial(one, step=step), in_axes=(None, 0, 0))(params, key, data)
+            return found[0].sum(), found
 
-        return jax.value_and_grad(mean, has_aux=True)(params)
+        (_, found), gradient = jax.value_and_grad(total, has_aux=True)(params)
+        return found, gradient
 
     def accumulate(total: Params, group: Any) -> tuple[Params, tuple[jax.Array, Metrics]]:
-        values, gradient = of_group(*group)
-        return optax.tree.add(total, gradient), values
+        found, gradient = of_group(*group)
+        return optax.tree.add(total, gradient), found
 
     # A scan and not optax.microbatching, which traces the objective a second time for its shapes: a quarter of a cold start.
     groups = jax.tree.map(functools.partial(_groups, size=micro_batch), (jax.random.split(key, tasks), data))
-    total, values = jax.lax.scan(accumulate, optax.tree.zeros_like(params), groups)
-    return jax.tree.map(lambda values: values.mean(axis=0), values), optax.tree.scale(micro_batch / tasks, total)
+    total, found = jax.lax.scan(accumulate, optax.tree.zeros_like(params), groups)
+    losses, metrics = jax.tree.map(lambda values: values.reshape(-1, *values.shape[2:]), found)
+    # A task in which nothing counts has a gradient of zeros.
+    present = metrics.get(PRESENT)
+    count = tasks if present is None else jnp.maximum(present.sum(), 1)
+    return (mean_of_present(losses, present), mean_metrics(metrics)), optax.tree.scale(1 / count, total)
 
 
 def _groups(leaf: jax.Array, size: int) -> jax.Array:

@@ -1,4 +1,4 @@
-"""From one task to many: means over rows, tasks and kinds of task, and their gradients.
+"""From one task to many: means over tasks and kinds of task, and one loss or gradient per task.
 
 These are the only places that map the task axis.
 """
@@ -10,83 +10,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jmeta._types import Adapt, Batch, EncoderHead, Episode, LossFn, Metrics, Objective, Objectives, Params, Predict
-from jmeta._validation import check_rows
-
-
-def mask_absent_classes(outputs: jax.Array, classes: jax.Array | None) -> jax.Array:
-    """Makes the logits ``[n, ways]`` of absent classes so low that no softmax and no argmax sees them."""
-    if classes is None:
-        return outputs
-    if outputs.shape[-1:] != classes.shape:
-        raise ValueError(
-            f"classes must mark each of the model's outputs; got classes of shape {classes.shape} for outputs {outputs.shape}."
-        )
-    return jnp.where(classes, outputs, jnp.finfo(outputs.dtype).min / 2)
-
-
-def mean_over_rows(values: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-    """Averages ``[n, ...]`` values over all axes, counting only the rows that ``mask [n]`` marks as real.
-
-    A batch without a real row has mean 0.
-    """
-    per_row = values.reshape(values.shape[0], -1).mean(axis=-1)
-    if mask is None:
-        return per_row.mean()
-    # where, not a product: a padded row may hold NaN.
-    return jnp.where(mask, per_row, 0).sum() / jnp.maximum(mask.sum(), 1)
-
-
-def score(fn: LossFn, outputs: jax.Array, batch: Batch, classes: jax.Array | None = None) -> jax.Array:
-    """Averages a loss or a metric over the real rows of one task.
-
-    Args:
-      fn: ``(outputs [n, ...], targets [n, ...]) -> [n, ...]``.
-      outputs: ``[n, ...]`` outputs for ``batch.x``.
-      batch: the examples; ``batch.mask`` marks the real ones.
-      classes: ``[ways]``, the real classes.
-
-    Raises:
-      ValueError: if ``fn`` does not take outputs and targets of these shapes and types, or the result's first axis is not ``n``.
-    """
-    try:
-        values = fn(mask_absent_classes(outputs, classes), batch.y)
-    except jax.errors.JAXTypeError:
-        raise
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"loss_fn must take the outputs and targets given to it; got outputs {outputs.dtype}{[*outputs.shape]} and targets "
-            f"{batch.y.dtype}{[*batch.y.shape]}: {str(error).partition(chr(10))[0]}"
-        ) from error
-    # [n, 1] with [n] broadcasts to all pairs of rows.
-    pairs = outputs.ndim != batch.y.ndim and values.ndim > 1 and values.shape not in (outputs.shape, batch.y.shape)
-    if pairs or values.shape[:1] != batch.y.shape[:1] or outputs.shape[:1] != batch.y.shape[:1]:
-        raise ValueError(
-            "loss_fn must give one row per example, [n, ...]; "
-            f"got {values.shape} from outputs {outputs.shape} and targets {batch.y.shape}."
-        )
-    return mean_over_rows(values, batch.mask)
-
-
-def query_loss(adapt: Adapt, predict: Predict, loss_fn: LossFn) -> Objective:
-    """Builds the objective of most learners: adapt on the support, be judged on the query."""
-
-    def loss(params: Params, key: jax.Array, episode: Episode, *, step: Any = 0) -> tuple[jax.Array, Metrics]:
-        del step
-        check_rows("support", episode.support)
-        check_rows("query", episode.query)
-        adapt_key, predict_key = jax.random.split(key)
-        adapted = adapt(params, adapt_key, episode.support, classes=episode.classes)
-        query = episode.query
-        outputs = predict(params, adapted, query.x, key=predict_key, mask=query.mask)
-        value = score(loss_fn, outputs, query, episode.classes)
-        return value, {"loss": value}
-
-    return loss
+from jmeta._rows import like
+from jmeta._types import PRESENT, EncoderHead, Metrics, Objective, Objectives, Params
 
 
 def over_tasks(objective: Objective) -> Objective:
-    """Averages an objective of one task over a batch of tasks, leaves ``[tasks, ...]``.
+    """Averages an objective of one task over those tasks of a batch, leaves ``[tasks, ...]``, in which anything counts.
 
     >>> import jax, jax.numpy as jnp
     >>> def distance(params, key, data, *, step=0):
@@ -101,7 +30,7 @@ def over_tasks(objective: Objective) -> Objective:
 
 def mean_over_tasks(objective: Objective, params: Params, key: jax.Array, data: Any, *, step: Any = 0) -> tuple[jax.Array, Metrics]:
     losses, metrics = map_tasks(objective)(params, key, data, step=step)
-    return losses.mean(), jax.tree.map(lambda values: values.mean(axis=0), metrics)
+    return mean_of_present(losses, metrics.get(PRESENT)), mean_metrics(metrics)
 
 
 def on_head(objective: Objective, name: str) -> Objective:
@@ -144,13 +73,14 @@ def mixture(objectives: Objectives, weights: Mapping[str, float] | None = None) 
 def weighted_sum(
     entries: dict[str, tuple[Objective, float]], params: Params, key: jax.Array, data: Any, *, step: Any = 0
 ) -> tuple[jax.Array, Metrics]:
-    total, metrics = jnp.zeros(()), {}
+    total, metrics, present = jnp.zeros(()), {}, []
     for name, task_key in split_by_name(key, entries, data):
         objective, weight = entries[name]
         value, values = objective(params, task_key, data[name], step=step)
         total += weight * value
+        present.append(values.get(PRESENT))
         metrics |= prefixed(name, values)
-    return total, {"loss": total} | metrics
+    return total, {"loss": total} | metrics | any_present(present)
 
 
 def task_losses(objectives: Objective | Objectives) -> Objective:
@@ -178,6 +108,72 @@ def task_gradients(objectives: Objective | Objectives) -> Callable[..., tuple[tu
     return functools.partial(_per_task, objectives, functools.partial(jax.value_and_grad, has_aux=True))
 
 
+def joint_gradients(losses: Any, *, with_respect_to: str = "parameters") -> Callable[..., Any]:
+    """Gives the gradient of each of several losses that are computed together, leaves ``[tasks, ...]``.
+
+    For tasks that share their input: what comes before the heads runs forward once, and back once for each task; with respect to
+    the features once in all, after the aggregation (Sener and Koltun, 2018, 1810.04650, section 3.3, call this an upper bound).
+
+    Args:
+      losses: ``(params, key, data, *, step=0) -> (losses [tasks], metrics)``, such as the ``joint_losses`` of a multi-task model.
+      with_respect_to: ``"parameters"``, or ``"features"``: what the tasks share is then compared by its last activations.
+
+    Returns:
+      ``(params, key, data, *, step=0) -> ((losses [tasks], metrics), gradients)``; with respect to features, what comes third is
+      the function from a combined gradient of the features to that of the shared parameters.
+
+    Raises:
+      ValueError: if ``with_respect_to`` is unknown, or the losses do not say what their features are.
+    """
+    if with_respect_to == "parameters":
+        return functools.partial(_joint, losses)
+    if with_respect_to != "features":
+        raise ValueError(f"with_respect_to must be parameters or features; got {with_respect_to!r}.")
+    if not is_combined_by(losses, through_features):
+        raise ValueError(
+            "losses must be the joint_losses of a multi-task model to be compared by features; got losses without any."
+        )
+    return functools.partial(_joint_by_features, *losses.args)
+
+
+def through_features(
+    encode: Callable[..., Any], losses_of: Callable[..., Any], params: Params, key: jax.Array, data: Any, *, step: Any = 0
+) -> tuple[jax.Array, Metrics]:
+    """Computes losses from what tasks share: ``losses_of(params, features, key, data)`` of ``encode(params, key, data)``."""
+    encode_key, losses_key = jax.random.split(key)
+    features = encode(params, encode_key, data, step=step)
+    return losses_of(params, features, losses_key, data, step=step)
+
+
+def _joint(losses: Objective, params: Params, key: jax.Array, data: Any, *, step: Any = 0) -> Any:
+    values, pullback, metrics = jax.vjp(lambda params: losses(params, key, data, step=step), params, has_aux=True)
+    return (values, metrics), _one_by_one(values, lambda one: pullback(one)[0])
+
+
+def _joint_by_features(
+    encode: Callable[..., Any], losses_of: Callable[..., Any], params: Params, key: jax.Array, data: Any, *, step: Any = 0
+) -> Any:
+    encode_key, losses_key = jax.random.split(key)
+    features, back = jax.vjp(lambda params: encode(params, encode_key, data, step=step), params)
+    values, pullback, metrics = jax.vjp(
+        lambda params, features: losses_of(params, features, losses_key, data, step=step), params, features, has_aux=True
+    )
+    of_params, of_features = _one_by_one(values, pullback)
+    return (values, metrics), EncoderHead(of_features, of_params.head), lambda combined: back(combined)[0].encoder
+
+
+def _one_by_one(values: jax.Array, pullback: Callable[[jax.Array], Any]) -> Any:
+    if values.ndim != 1:
+        raise ValueError(f"losses must give one loss per task, [tasks]; got shape {values.shape}.")
+    return jax.vmap(pullback)(jnp.eye(len(values), dtype=values.dtype))
+
+
+def gives_gradients(objective: Any) -> bool:
+    """Says whether an objective gives the gradients of tasks and not a loss."""
+    per_task = is_combined_by(objective, _per_task) and objective.args[1] is not None
+    return per_task or is_combined_by(objective, _joint) or is_combined_by(objective, _joint_by_features)
+
+
 def _per_task(
     objectives: Objective | Objectives,
     transform: Callable[[Objective], Any] | None,
@@ -189,9 +185,10 @@ def _per_task(
 ) -> Any:
     transform = transform or (lambda objective: objective)
     if not isinstance(objectives, Mapping):
-        results, metrics = _rows(map_tasks(transform(one_task(objectives)))(params, key, data, step=step))
-        return _columns(results, jax.tree.map(lambda values: values.mean(axis=0), metrics))
-    parts, metrics = [], {}
+        rows, metrics = _rows(map_tasks(transform(one_task(objectives)))(params, key, data, step=step))
+        present = metrics.get(PRESENT)
+        return _columns(rows, mean_metrics(metrics) | ({} if present is None else {PRESENT: present}))
+    parts, metrics, present = [], {}, []
     for name, task_key in split_by_name(key, objectives, data):
         objective = objectives[name]
         one = one_task(objective)
@@ -201,9 +198,10 @@ def _per_task(
             result = map_tasks(transform(one))(params, task_key, data[name], step=step)
         rows, values = _rows(result)
         parts.append(rows)
-        metrics |= prefixed(name, jax.tree.map(lambda values: values.mean(axis=0), values))
-    rows = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
-    return _columns(rows, {"loss": rows[0].mean()} | metrics)
+        present.append((values.get(PRESENT), len(rows[0])))
+        metrics |= prefixed(name, mean_metrics(values))
+    rows, counted = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts), all_present(present)
+    return _columns(rows, {"loss": mean_of_present(rows[0], counted.get(PRESENT))} | metrics | counted)
 
 
 def _rows(result: Any) -> tuple[tuple[Any, ...], Metrics]:
@@ -243,7 +241,40 @@ def split_by_name(key: jax.Array, names: Mapping[str, Any], data: Any) -> Sequen
 
 
 def prefixed(name: str, metrics: Metrics) -> Metrics:
-    return {f"{name}/{metric}": value for metric, value in metrics.items()}
+    """Names the metrics of one kind; those of an absent task are NaN, which stands for nothing."""
+    present = metrics.get(PRESENT)
+    return {
+        f"{name}/{metric}": value if present is None else jnp.where(present, value, jnp.nan)
+        for metric, value in metrics.items()
+        if metric != PRESENT
+    }
+
+
+def mean_of_present(values: jax.Array, present: jax.Array | None) -> jax.Array:
+    """Averages ``[tasks]`` values over the tasks that are present; 0 without any."""
+    if present is None:
+        return values.mean(axis=0)
+    return jnp.where(like(present, values), values, 0).sum(axis=0) / jnp.maximum(present.sum(), 1)
+
+
+def mean_metrics(metrics: Metrics) -> Metrics:
+    """Averages the metrics ``[tasks]`` of the tasks that are present, and says whether any is."""
+    present = metrics.get(PRESENT)
+    means = {name: mean_of_present(values, present) for name, values in metrics.items() if name != PRESENT}
+    return means if present is None else means | {PRESENT: present.any()}
+
+
+def all_present(present: Sequence[tuple[jax.Array | None, int]]) -> Metrics:
+    """Says of each task of several kinds whether it is present, ``[tasks]``, where that is not plain."""
+    if all(known is None for known, _ in present):
+        return {}
+    return {PRESENT: jnp.concatenate([jnp.ones(tasks, bool) if known is None else known for known, tasks in present])}
+
+
+def any_present(present: Sequence[jax.Array | None]) -> Metrics:
+    """Says whether one of several kinds of task is present, where that is not plain."""
+    known = [value for value in present if value is not None]
+    return {PRESENT: jnp.stack(known).any()} if len(known) == len(present) else {}
 
 
 def is_combined_by(objective: Any, combinator: Callable[..., Any]) -> bool:

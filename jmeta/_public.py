@@ -1,23 +1,44 @@
 """The public names of the core. Each family lists its own; ``jmeta`` offers all of them."""
 
-from jmeta._adaptation import Adjoint, GradientDescent, first_order, gradient_descent, unrolled
+from jmeta._adaptation import GradientDescent, gradient_descent
+from jmeta._adjoints import Adjoint, first_order, implicit, unrolled
 from jmeta._cli.recipes import load
 from jmeta._cost import Cost, cost, does_not_fit
+from jmeta._estimates import Estimate, estimate
 from jmeta._gradients import value_and_gradient
-from jmeta._objectives import mixture, on_head, over_tasks, query_loss, score, task_gradients, task_losses
+from jmeta._learners import gradient_based
+from jmeta._loading import load_params
+from jmeta._objectives import joint_gradients, mixture, on_head, over_tasks, task_gradients, task_losses
+from jmeta._optimizers import penalize, trainable
+from jmeta._phases import alternate, alternating_state
 from jmeta._precision import compute_in
+from jmeta._scoring import query_loss, score
 from jmeta._steps import TrainState, init_state, make_step
-from jmeta._types import Aggregation, Batch, EncoderHead, Episode, Learner, LossFn, Model, Objective, Sampler, Weighting
+from jmeta._types import (
+    Aggregation,
+    Aggregator,
+    Batch,
+    EncoderHead,
+    Episode,
+    Learner,
+    LossFn,
+    Model,
+    Objective,
+    ObjectiveWithMemory,
+    Sampler,
+    Weighting,
+)
 from jmeta._validation import check_episode
-from jmeta.evaluation import Estimate, Evaluation, estimate, evaluate, paired_difference, validator
+from jmeta.evaluation import Evaluation, evaluate, paired_difference, validator
 from jmeta.metrics import accuracy, squared_error
-from jmeta.models import compose, from_equinox, from_linen, from_nnx
+from jmeta.models import compose, from_equinox, from_functions, from_linen, from_nnx
 from jmeta.sharding import shard_tasks
 from jmeta.training import Best, Fitted, fit
 
 __all__ = [
     "Adjoint",
     "Aggregation",
+    "Aggregator",
     "Batch",
     "Best",
     "Cost",
@@ -31,10 +52,13 @@ __all__ = [
     "LossFn",
     "Model",
     "Objective",
+    "ObjectiveWithMemory",
     "Sampler",
     "TrainState",
     "Weighting",
     "accuracy",
+    "alternate",
+    "alternating_state",
     "check_episode",
     "compose",
     "compute_in",
@@ -45,22 +69,29 @@ __all__ = [
     "first_order",
     "fit",
     "from_equinox",
+    "from_functions",
     "from_linen",
     "from_nnx",
+    "gradient_based",
     "gradient_descent",
+    "implicit",
     "init_state",
+    "joint_gradients",
     "load",
+    "load_params",
     "make_step",
     "mixture",
     "on_head",
     "over_tasks",
     "paired_difference",
+    "penalize",
     "query_loss",
     "score",
     "shard_tasks",
     "squared_error",
     "task_gradients",
     "task_losses",
+    "trainable",
     "unrolled",
     "validator",
     "value_and_gradient",

@@ -45,7 +45,6 @@ def start_run(directory: str | Path | None, start: int, tree: Any, *, resume: bo
 
     Raises:
       ValueError: if ``directory`` is None and ``resume`` is set, or if it holds another run.
-      FileNotFoundError: if there is nothing to resume.
     """
     if directory is None:
         if resume:
@@ -55,12 +54,12 @@ def start_run(directory: str | Path | None, start: int, tree: Any, *, resume: bo
 
     directory = Path(directory)
     path, checkpoints = directory / METRICS, directory / CHECKPOINTS
-    if resume:
+    if resume and checkpointing.steps(checkpoints):
         step, tree = checkpointing.restore(checkpoints, tree)
         # What was logged after the checkpoint will be logged again.
         _replace(path, [line for line in _whole_lines(path) if json.loads(line)["step"] <= step])
     else:
-        if read_metrics(directory) or any(step > start for step in checkpointing.steps(checkpoints)):
+        if not resume and (read_metrics(directory) or any(step > start for step in checkpointing.steps(checkpoints))):
             raise ValueError(f"directory {directory} already holds a run; resume it or give another directory.")
         directory.mkdir(parents=True, exist_ok=True)
         _replace(path, [])

@@ -1,5 +1,6 @@
 """One training step: from a batch of tasks to the next state."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -8,23 +9,43 @@ import jax.numpy as jnp
 import optax
 
 from jmeta._gradients import value_and_gradient
-from jmeta._types import Aggregation, Metrics, Params, Weighting
+from jmeta._named import count_of
+from jmeta._objectives import gives_gradients, mean_of_present
+from jmeta._types import PRESENT, Aggregation, Metrics, ObjectiveWithMemory, Params, Tasks, Weighting
 
 
 class TrainState(NamedTuple):
     """Everything that training changes, and the key that it is drawn from.
 
-    ``key`` stays; the keys of a step are folded from it and ``step``, so a state is a complete place to go on from.
+    ``key`` stays; the keys of a step are folded from it and ``step``, so a state is a complete place to go on from. ``memory`` is
+    the state of a weighting, or what an objective remembers.
     """
 
     params: Params
     optimizer_state: Any
-    weighting_state: Any
+    memory: Any
     key: jax.Array
     step: jax.Array
 
 
+class Found(NamedTuple):
+    """What a step finds out before it moves.
+
+    Attributes:
+      metrics: with the loss.
+      gradient: of the loss; of each task, where an aggregation combines them.
+      memory: the next one.
+      given: what the optimiser may ask for besides.
+    """
+
+    metrics: Metrics
+    gradient: Params
+    memory: Any
+    given: dict[str, Any]
+
+
 Step = Callable[[TrainState, Any], tuple[TrainState, Metrics]]
+Differentiate = Callable[[TrainState, jax.Array, jax.Array, Any], Found]
 
 
 def init_state(
@@ -32,8 +53,9 @@ def init_state(
     optimizer: optax.GradientTransformation | Aggregation,
     key: jax.Array,
     *,
+    tasks: Tasks | None = None,
     weighting: Weighting | None = None,
-    num_tasks: int | None = None,
+    objective: ObjectiveWithMemory | None = None,
 ) -> TrainState:
     """Starts training at ``params``.
 
@@ -41,16 +63,20 @@ def init_state(
       params: the initial parameters.
       optimizer: the one given to :func:`make_step`.
       key: what all randomness of the training is folded from.
+      tasks: how many losses a weighting or gradients an aggregation sees, or the names of the tasks.
       weighting: the one given to :func:`make_step`.
-      num_tasks: how many losses the weighting sees.
+      objective: the one given to :func:`make_step`, where it has a memory.
 
     Raises:
-      ValueError: if there is a weighting and no ``num_tasks``.
+      ValueError: if there is a weighting or an aggregation and no ``tasks``, or both a weighting and a memory.
     """
-    if weighting is not None and num_tasks is None:
-        raise ValueError("num_tasks must be given with a weighting; got None.")
-    weighting_state = () if weighting is None or num_tasks is None else weighting.init(num_tasks)
-    return TrainState(params, optimizer.init(params), weighting_state, key, jnp.zeros((), jnp.int32))
+    if weighting is not None and objective is not None:
+        raise ValueError("weighting and an objective with a memory exclude each other; got both.")
+    memory = () if objective is None else objective.init(params, jax.random.fold_in(key, 0))
+    memory = memory if weighting is None else weighting.init(_counted(tasks))
+    aggregates = isinstance(optimizer, Aggregation)
+    optimizer_state = optimizer.init(params, _counted(tasks)) if aggregates else optimizer.init(params)
+    return TrainState(params, optimizer_state, memory, key, jnp.zeros((), jnp.int32))
 
 
 def make_step(
@@ -62,72 +88,159 @@ def make_step(
 ) -> Step:
     """Builds one pure training step ``(state, data) -> (state, metrics)``.
 
+    The optimiser is given ``value``, ``grad`` and ``value_fn`` where it asks for them, so that line searches and schedules by the
+    loss work; behind an aggregation there is no ``value_fn``.
+
     Args:
-      objective: a scalar objective such as ``over_tasks(learner.loss)`` or a ``mixture``; with a weighting, ``task_losses(...)``;
-        with an aggregation, ``task_gradients(...)``.
+      objective: a scalar objective such as ``over_tasks(learner.loss)`` or a ``mixture``, or one with a memory; with a weighting,
+        ``task_losses(...)`` or joint losses; with an aggregation, ``task_gradients(...)`` or ``joint_gradients(...)``.
       optimizer: any optax transformation, or ``aggregate(...)``.
       weighting: weighs the losses of the tasks, at the price of one backward pass.
       micro_batch: how many tasks run at once, for a scalar objective.
 
     Raises:
-      ValueError: for a combination that has no meaning, and from the step for losses of the wrong shape.
+      ValueError: for a combination that has no meaning, and from the step for losses of the wrong shape, a state of another number
+        of tasks, or an optimiser that asks for more.
     """
-    aggregates = isinstance(optimizer, Aggregation)
-    if weighting is not None and aggregates:
-        raise ValueError("weighting and aggregate(...) exclude each other; got both, expected at most one.")
-    if micro_batch is not None and (weighting is not None or aggregates):
-        raise ValueError("micro_batch works on a scalar objective; got it with a weighting or an aggregation.")
-    if aggregates:
-        differentiate = _aggregated(objective)
-    elif weighting is not None:
-        differentiate = _weighted(objective, weighting)
-    else:
-        differentiate = _plain(value_and_gradient(objective, micro_batch=micro_batch))
+    differentiate = _differentiate(objective, optimizer, weighting, micro_batch)
+    update = _given_what_it_asks(optimizer)
 
     def step(state: TrainState, data: Any) -> tuple[TrainState, Metrics]:
         objective_key, tasks_key = jax.random.split(step_keys(state)[0])
-        metrics, gradient, weighting_state, extra = differentiate(state, objective_key, tasks_key, data)
-        updates, optimizer_state = optimizer.update(gradient, state.optimizer_state, state.params, **extra)
-        params = optax.apply_updates(state.params, updates)
+        found = differentiate(state, objective_key, tasks_key, data)
+        updates, optimizer_state = update(found.gradient, state.optimizer_state, state.params, **found.given)
+        params, memory = optax.apply_updates(state.params, updates), found.memory
         if weighting is not None and weighting.observe is not None:
-            losses, _ = objective(params, objective_key, data, step=state.step)
-            weighting_state = weighting.observe(weighting_state, losses)
-        return TrainState(params, optimizer_state, weighting_state, state.key, state.step + 1), metrics
+            losses, metrics = objective(params, objective_key, data, step=state.step)
+            memory = weighting.observe(memory, losses, present=_present(metrics, losses))
+        return TrainState(params, optimizer_state, memory, state.key, state.step + 1), found.metrics
 
     return step
 
 
-def _plain(differentiate: Callable[..., Any]) -> Callable[..., Any]:
-    def plain(state: TrainState, key: jax.Array, tasks_key: jax.Array, data: Any) -> Any:
-        del tasks_key
-        (loss, metrics), gradient = differentiate(state.params, key, data, step=state.step)
-        return {"loss": loss} | metrics, gradient, state.weighting_state, {}
-
-    return plain
+def _counted(tasks: Tasks | None) -> Tasks:
+    if tasks is None:
+        raise ValueError("tasks must be given with a weighting or aggregate(...), their number or their names; got None.")
+    count_of(tasks)
+    return tasks
 
 
-def _weighted(task_losses: Any, weighting: Weighting) -> Callable[..., Any]:
-    def weighted(state: TrainState, key: jax.Array, tasks_key: jax.Array, data: Any) -> Any:
-        losses, pullback, metrics = jax.vjp(
-            lambda params: task_losses(params, key, data, step=state.step), state.params, has_aux=True
-        )
-        if losses.ndim != 1:
-            raise ValueError(f"objective must give one loss per task with a weighting: task_losses(...); got shape {losses.shape}.")
-        weights, weighting_state = weighting.weigh(state.weighting_state, losses, tasks_key)
-        return {"loss": losses.mean()} | metrics, pullback(weights.astype(losses.dtype))[0], weighting_state, {}
+def _differentiate(objective: Any, optimizer: Any, weighting: Weighting | None, micro_batch: int | None) -> Differentiate:
+    aggregates = isinstance(optimizer, Aggregation)
+    remembers = isinstance(objective, ObjectiveWithMemory)
+    if weighting is not None and aggregates:
+        raise ValueError("weighting and aggregate(...) exclude each other; got both, expected at most one.")
+    if micro_batch is not None and (weighting is not None or aggregates or remembers):
+        raise ValueError("micro_batch works on a scalar objective; got it with a weighting, an aggregation or a memory.")
+    if remembers and (weighting is not None or aggregates):
+        raise ValueError("an objective with a memory gives one loss; got it with a weighting or an aggregation.")
+    if gives_gradients(objective) and not aggregates:
+        raise ValueError("optimizer must be aggregate(...) for task_gradients or joint_gradients; got one of a single gradient.")
+    if remembers:
+        return functools.partial(_remembering, objective)
+    if aggregates:
+        return functools.partial(_aggregated, objective)
+    if weighting is not None:
+        return functools.partial(_weighted, objective, weighting)
+    return functools.partial(_plain, objective, value_and_gradient(objective, micro_batch=micro_batch))
 
-    return weighted
+
+def _plain(objective: Any, differentiate: Any, state: TrainState, key: jax.Array, tasks_key: jax.Array, data: Any) -> Found:
+    del tasks_key
+    (loss, metrics), gradient = differentiate(state.params, key, data, step=state.step)
+
+    def value_fn(params: Params) -> jax.Array:
+        return objective(params, key, data, step=state.step)[0]
+
+    return Found({"loss": loss} | metrics, gradient, state.memory, _given(loss, gradient, value_fn))
 
 
-def _aggregated(task_gradients: Any) -> Callable[..., Any]:
-    def aggregated(state: TrainState, key: jax.Array, tasks_key: jax.Array, data: Any) -> Any:
-        result = task_gradients(state.params, key, data, step=state.step)
-        if not isinstance(result[0], tuple):
-            raise ValueError("objective must be task_gradients(...) with aggregate(...); got one that gives a loss alone.")
-        (losses, metrics), gradients = result
-        return {"loss": losses.mean()} | metrics, gradients, state.weighting_state, {"losses": losses, "key": tasks_key}
+def _remembering(objective: ObjectiveWithMemory, state: TrainState, key: jax.Array, tasks_key: jax.Array, data: Any) -> Found:
+    del tasks_key
 
-    return aggregated
+    def loss_fn(params: Params) -> tuple[jax.Array, tuple[Metrics, Any]]:
+        return objective.loss(params, key, data, state.memory, step=state.step)
+
+    (loss, (metrics, memory)), gradient = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    _check_alike("memory", memory, state.memory, "an objective must give a memory of the shapes that its init gave")
+    given = _given(loss, gradient, lambda params: loss_fn(params)[0])
+    return Found({"loss": loss} | metrics, gradient, jax.lax.stop_gradient(memory), given)
+
+
+def _weighted(task_losses: Any, weighting: Weighting, state: TrainState, key: jax.Array, tasks_key: jax.Array, data: Any) -> Found:
+    def losses_of(params: Params) -> tuple[jax.Array, Metrics]:
+        return task_losses(params, key, data, step=state.step)
+
+    losses, pullback, metrics = jax.vjp(losses_of, state.params, has_aux=True)
+    if losses.ndim != 1:
+        raise ValueError(f"objective must give one loss per task with a weighting: task_losses(...); got shape {losses.shape}.")
+    _check_count(weighting.init, state.memory, len(losses))
+    present = _present(metrics, losses)
+
+    def pulled(weights: jax.Array) -> Params:
+        return pullback(weights.astype(losses.dtype))[0]
+
+    weights, memory = weighting.weigh(state.memory, losses, present=present, key=tasks_key, pullback=pulled)
+    # Whatever the weighting says of an absent task, its loss and gradient are zeros.
+    weights = jnp.where(present, weights, 0)
+    gradient = pulled(weights)
+    given = _given((weights * losses).sum(), gradient, lambda params: (weights * losses_of(params)[0]).sum())
+    return Found(_of_step(losses, metrics), gradient, memory, given)
+
+
+def _aggregated(task_gradients: Any, state: TrainState, key: jax.Array, tasks_key: jax.Array, data: Any) -> Found:
+    result = task_gradients(state.params, key, data, step=state.step)
+    if not isinstance(result[0], tuple):
+        raise ValueError("objective must be task_gradients(...) with aggregate(...); got one that gives a loss alone.")
+    (losses, metrics), gradients, *back = result
+    given = {"losses": losses, "present": _present(metrics, losses), "key": tasks_key}
+    given |= {"pullback": back[0]} if back else {}
+    return Found(_of_step(losses, metrics), gradients, state.memory, given)
+
+
+def _present(metrics: Metrics, losses: jax.Array) -> jax.Array:
+    return metrics.get(PRESENT, jnp.ones(losses.shape, bool))
+
+
+def _of_step(losses: jax.Array, metrics: Metrics) -> Metrics:
+    """Says of the metrics of tasks what one step says: the mean loss, and whether any task was present."""
+    present = metrics.get(PRESENT)
+    found = {"loss": mean_of_present(losses, present)} | metrics
+    return found if present is None else found | {PRESENT: present.any()}
+
+
+def _given(value: jax.Array, gradient: Params, value_fn: Callable[[Params], jax.Array]) -> dict[str, Any]:
+    return {"value": value, "grad": gradient, "value_fn": value_fn}
+
+
+def _given_what_it_asks(optimizer: optax.GradientTransformation | Aggregation) -> Callable[..., tuple[Params, Any]]:
+    update = optimizer.update if isinstance(optimizer, Aggregation) else optax.with_extra_args_support(optimizer).update
+
+    def given(*arguments: Any, **given: Any) -> tuple[Params, Any]:
+        try:
+            return update(*arguments, **given)
+        except TypeError as error:
+            if "required" not in str(error):
+                raise
+            raise ValueError(
+                f"optimizer must do with what a step has, {', '.join(given)}; got one that asks more: {error}"
+            ) from error
+
+    return given
+
+
+def _check_count(init: Callable[[Tasks], Any], state: Any, tasks: int) -> None:
+    try:
+        wanted = jax.eval_shape(lambda: init(tasks))
+    except ValueError:
+        return  # It has options by name, and was given as many names as there are tasks.
+    _check_alike("state", state, wanted, f"init_state must be given tasks={tasks}, one for each loss")
+
+
+def _check_alike(name: str, got: Any, wanted: Any, sentence: str) -> None:
+    kinds = [[(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in jax.tree.leaves(tree)] for tree in (got, wanted)]
+    if jax.tree.structure(got) != jax.tree.structure(wanted) or kinds[0] != kinds[1]:
+        raise ValueError(f"{sentence}; got a {name} of shapes {[*map(jnp.shape, jax.tree.leaves(got))]}.")
 
 
 def step_keys(state: TrainState) -> jax.Array:

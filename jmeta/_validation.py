@@ -1,31 +1,41 @@
 """Checks of one task: of its shapes always, of its values where they are known, which is outside jit and vmap."""
 
+import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.core import Tracer
 
-from jmeta._types import Batch, Episode, Learner, Model, Params
+from jmeta._types import Batch, Episode, Learner, LossFn, Model, Params
+from jmeta.metrics import accuracy
+from jmeta.models import check_model
+
+# What takes labels below the number of its outputs; of any other loss integers may be counts, ranks or bits.
+CLASSIFICATION = (optax.softmax_cross_entropy_with_integer_labels, accuracy)
 
 
-def checked_init(model: Model, key: jax.Array, episode: Episode) -> Params:
+def checked_init(model: Model, key: jax.Array, episode: Episode, loss_fn: LossFn) -> Params:
     """Makes the parameters of a model whose outputs are a learner's, after a look at the first task."""
+    check_model("model", model)
     check_episode(episode)
     params = model.init(key, episode.support.x)
-    check_episode(episode, ways=_ways(episode, jax.eval_shape(model.apply, params, episode.support.x)))
+    outputs = jax.eval_shape(model.apply, params, episode.support.x)
+    check_episode(episode, ways=_ways(episode, outputs, loss_fn))
     return params
 
 
-def check_task(learner: Learner, params: Params, episode: Episode) -> None:
+def check_task(learner: Learner, params: Params, episode: Episode, metric: LossFn) -> None:
     """Checks a task that a learner is to be judged on."""
     check_episode(episode)
 
-    def predictions(params: Params, episode: Episode) -> jax.Array:
+    def predictions(params: Params, episode: Episode) -> Any:
         adapted = learner.adapt(params, jax.random.key(0), episode.support, classes=episode.classes)
         return learner.predict(params, adapted, episode.query.x, mask=episode.query.mask)
 
-    check_episode(episode, ways=_ways(episode, jax.eval_shape(predictions, params, episode)))
+    check_episode(episode, ways=_ways(episode, jax.eval_shape(predictions, params, episode), metric))
 
 
 def check_episode(episode: Episode, *, ways: int | None = None) -> None:
@@ -33,51 +43,178 @@ def check_episode(episode: Episode, *, ways: int | None = None) -> None:
 
     Args:
       episode: the task. Its values are checked outside jit and vmap only.
-      ways: where targets are labels, how many classes the learner knows.
+      ways: where targets are labels, how many classes the learner knows; those of ``episode.classes`` where it has them.
 
     Raises:
-      ValueError: if a part is empty, rows do not match, values are not finite, or labels are no integers below ``ways``.
+      ValueError: if it is a batch of tasks, a part is empty, rows do not match, a mask is not boolean, values are no numbers or not
+        finite, weights are negative, or labels are no integers below ``ways`` of a real class.
     """
+    check_one_task(episode)
+    classes = episode.classes
+    ways = ways if ways is not None or classes is None else len(classes)
     for name, batch in {"support": episode.support, "query": episode.query}.items():
-        check_rows(name, batch)
-        if ways is not None and not np.issubdtype(batch.y.dtype, np.integer):
-            raise ValueError(f"{name}.y must hold integer labels; got dtype {batch.y.dtype}.")
-        if not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(batch)):
-            _check_values(name, jax.device_get(batch), ways)
+        if ways is not None and not (hasattr(batch.y, "dtype") and np.issubdtype(batch.y.dtype, np.integer)):
+            raise ValueError(f"{name}.y must hold integer labels; got {kinds(batch.y)}.")
+        if not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((batch, classes))):
+            _check_values(name, jax.device_get(batch), ways, None if classes is None else np.asarray(classes))
+
+
+def check_one_task(episode: Episode) -> None:
+    """Checks the shapes and types of one task, and that it is one.
+
+    Raises:
+      ValueError: as :func:`check_episode`.
+    """
+    if not isinstance(episode, Episode):
+        raise ValueError(f"episode must be an Episode(support, query); got {type(episode).__name__}.")
+    # Without any of these a batch of tasks looks like one task whose rows have one axis more.
+    told = (episode.task, 0), (episode.classes, 1), (episode.support.mask, 1), (episode.query.mask, 1)
+    for leaf, rank in told:
+        if leaf is not None and jnp.ndim(leaf) > rank:
+            raise ValueError(
+                f"episode must be one task; got a batch of {jnp.shape(leaf)[0]} tasks: train on jmeta.over_tasks(learner.loss), "
+                "and give evaluate, validator and init the sampler and the episode of one task."
+            )
+    check_rows("support", episode.support)
+    check_rows("query", episode.query)
+
+
+def check_support_of_classes(episode: Episode) -> None:
+    """Checks, outside jit and vmap, that every real class of a task has a support row.
+
+    Raises:
+      ValueError: if the task has no classes, or one of them no support.
+    """
+    if episode.classes is None:
+        raise ValueError("classes must mark the classes of the task, [ways], for a learner that compares classes; got None.")
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((episode.support.y, episode.support.mask, episode.classes))):
+        return
+    labels, mask = jax.device_get((episode.support.y, episode.support.mask))
+    seen = np.isin(np.arange(len(episode.classes)), labels if mask is None else labels[mask])
+    if lacking := np.flatnonzero(np.asarray(episode.classes) & ~seen).tolist():
+        raise ValueError(f"support must hold an example of every class; got none of {', '.join(map(str, lacking))}.")
 
 
 def check_rows(name: str, batch: Batch) -> None:
-    """Checks that a part of an episode has rows, and as many inputs and mask entries as targets."""
+    """Checks that a part of a task has rows, and as many of everything."""
+    check_numbers(f"{name}.x", batch.x)
+    if batch.y is not None:
+        check_numbers(f"{name}.y", batch.y)
     lengths = {leaf.shape[0] if leaf.ndim else 0 for leaf in jax.tree.leaves((batch.x, batch.y))}
     if lengths == {0}:
         raise ValueError(f"{name} must hold at least one example; got none.")
     if len(lengths) > 1:
-        raise ValueError(f"{name}.x and {name}.y must have one row per example; got {_shapes(batch.x)} and {_shapes(batch.y)}.")
-    if batch.mask is not None and batch.mask.shape != (*lengths,):
-        raise ValueError(f"{name}.mask must be [n] with one entry per row; got {batch.mask.shape} for {lengths.pop()} rows.")
+        raise ValueError(f"{name}.x and {name}.y must have one row per example; got {shapes(batch.x)} and {shapes(batch.y)}.")
+    (rows,) = lengths
+    if batch.mask is not None and jnp.shape(batch.mask) != (rows,):
+        raise ValueError(f"{name}.mask must be [n] with one entry per row; got {jnp.shape(batch.mask)} for {rows} rows.")
+    if batch.mask is not None and batch.mask.dtype != jnp.bool_:
+        raise ValueError(f"{name}.mask must hold booleans; got {batch.mask.dtype}: what rows count is for weights.")
+    if any(jnp.shape(leaf)[:1] != (rows,) for leaf in jax.tree.leaves(batch.weights)):
+        raise ValueError(f"{name}.weights must have one row per example; got {shapes(batch.weights)} for {rows} rows.")
 
 
-def _ways(episode: Episode, outputs: Any) -> int | None:
-    """Reads the number of classes that a learner knows from its outputs ``[n, ways]``; None for other tasks."""
+def check_numbers(name: str, tree: Any) -> None:
+    """Checks that a tree holds arrays of numbers or booleans.
+
+    Raises:
+      ValueError: for nothing, text, objects, dates, sparse matrices, and lists.
+    """
+    leaves = jax.tree.leaves(tree)
+    if not leaves:
+        raise ValueError(f"{name} must hold arrays; got {type(tree).__name__ if tree is not None else 'None'}.")
+    for leaf in leaves:
+        dtype = getattr(leaf, "dtype", None)
+        if dtype is None or not hasattr(leaf, "ndim"):
+            raise ValueError(f"{name} must hold arrays; got {type(leaf).__name__}.")
+        if not isinstance(leaf, np.ndarray | np.generic | jax.Array):
+            raise ValueError(f"{name} must hold numpy or jax arrays; got {type(leaf).__name__}: make it one, a sparse one dense.")
+        if not (
+            jnp.issubdtype(dtype, jnp.number) or jnp.issubdtype(dtype, jnp.bool_) or jnp.issubdtype(dtype, jax.dtypes.extended)
+        ):
+            raise ValueError(f"{name} must hold numbers; got dtype {dtype}.")
+
+
+def check_counts(low: int = 1, **counts: Any) -> None:
+    """Checks that options are whole numbers of at least ``low``; None stands for an option that is not given.
+
+    Raises:
+      ValueError: naming the first that is not.
+    """
+    for name, value in counts.items():
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        if value is not None and not (whole and value >= low):
+            raise ValueError(f"{name} must be a whole number of at least {low}; got {value!r}.")
+
+
+def kinds(tree: Any) -> str:
+    """Writes the types and shapes of a tree's arrays: ``float32[3, 1]``."""
+    found = ", ".join(f"{getattr(leaf, 'dtype', type(leaf).__name__)}{[*jnp.shape(leaf)]}" for leaf in jax.tree.leaves(tree))
+    return found or "nothing"
+
+
+def shapes(tree: Any) -> Any:
+    """Gives the shapes of a tree's arrays, of a single one without a list."""
+    found = [jnp.shape(leaf) for leaf in jax.tree.leaves(tree)]
+    return found[0] if len(found) == 1 else found
+
+
+def not_finite(tree: Any) -> int:
+    """Counts the values on the host that are NaN or infinite."""
+
+    def wrong(leaf: Any) -> int:
+        leaf = np.asarray(leaf)
+        if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+            return 0
+        # NumPy knows neither bfloat16 nor the eight-bit types.
+        known = leaf if np.issubdtype(leaf.dtype, np.inexact) else leaf.astype(np.float32)
+        return int((~np.isfinite(known)).sum())
+
+    return sum(map(wrong, jax.tree.leaves(tree)))
+
+
+def _ways(episode: Episode, outputs: Any, loss_fn: LossFn) -> int | None:
+    """Reads the number of classes off a learner's logits ``[n, ways]``, where the loss is one of classes."""
     labels = episode.support.y
-    classifies = np.issubdtype(labels.dtype, np.integer) and outputs.ndim == labels.ndim + 1
-    return outputs.shape[-1] if classifies else None
+    one = hasattr(outputs, "ndim") and hasattr(labels, "ndim")
+    loss_fn = loss_fn.func if isinstance(loss_fn, functools.partial) else loss_fn
+    if not one or loss_fn not in CLASSIFICATION or outputs.ndim != labels.ndim + 1:
+        return None
+    # One logit says yes or no.
+    return max(outputs.shape[-1], 2)
 
 
-def _check_values(name: str, batch: Batch, ways: int | None) -> None:
-    real = slice(None) if batch.mask is None else batch.mask
-    for field in ("x", "y"):
-        wrong = sum(int((~np.isfinite(leaf[real])).sum()) for leaf in jax.tree.leaves(getattr(batch, field)))
-        if wrong:
+def _check_values(name: str, batch: Batch, ways: int | None, classes: np.ndarray | None) -> None:
+    real = np.ones(len(jax.tree.leaves(batch.x)[0]), bool) if batch.mask is None else np.asarray(batch.mask)
+    x, y = jax.tree.map(lambda leaf: np.asarray(leaf)[real], (batch.x, batch.y))
+    for weights in jax.tree.leaves(batch.weights):
+        if not_finite(weights[real]) or (weights[real] < 0).any():
+            raise ValueError(f"{name}.weights must be finite and at least 0; got {np.asarray(weights)[real].min()}.")
+    if batch.weights is not None:
+        y = _those_that_count(y, jax.tree.map(lambda leaf: np.asarray(leaf)[real], batch.weights))
+    for field, values in (("x", x), ("y", y)):
+        if wrong := not_finite(values):
             raise ValueError(f"{name}.{field} must be finite; got {wrong} values that are NaN or infinite.")
     if ways is None:
         return
-    labels = np.asarray(batch.y)[real]
+    labels = np.asarray(y)
     wrong = labels[(labels < 0) | (labels >= ways)]
     if wrong.size:
-        raise ValueError(f"{name}.y must hold labels 0, ..., {ways - 1}, one per output of the learner; got label {wrong.max()}.")
+        worst = wrong.min() if wrong.min() < 0 else wrong.max()
+        raise ValueError(f"{name}.y must hold labels 0, ..., {ways - 1}, one per output of the learner; got label {worst}.")
+    if classes is not None and (absent := labels[~classes[labels]]).size:
+        raise ValueError(
+            f"{name}.y must hold labels of real classes, {np.flatnonzero(classes).tolist()}; got label {absent.max()}, of which "
+            "the task has no support or which its classes leave out."
+        )
 
 
-def _shapes(values: Any) -> Any:
-    shapes = [leaf.shape for leaf in jax.tree.leaves(values)]
-    return shapes[0] if len(shapes) == 1 else shapes
+def _those_that_count(targets: Any, weights: Any) -> Any:
+    """Leaves out the targets of weight 0, where their first axes are those of the weights."""
+
+    def counted(leaf: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        return leaf[weights != 0] if leaf.shape[: weights.ndim] == weights.shape else leaf
+
+    if jax.tree.structure(targets) == jax.tree.structure(weights):
+        return jax.tree.map(counted, targets, weights)
+    return jax.tree.map(lambda leaf: counted(leaf, weights), targets) if hasattr(weights, "ndim") else targets

@@ -55,14 +55,16 @@ def steps(directory: str | Path) -> list[int]:
     return sorted(int(entry.name) for entry in directory.iterdir() if entry.name.isdecimal())
 
 
-def restore(directory: str | Path, like: Any) -> tuple[int, Any]:
-    """Reads the newest sound checkpoint.
+def restore(directory: str | Path, like: Any, *, part: str = "") -> tuple[int, Any]:
+    """Reads the newest sound checkpoint, or a part of it.
 
     A damaged one is named in a warning and left out.
 
     Args:
       directory: the folder of all checkpoints.
       like: a pytree of the same structure, shapes and dtypes.
+      part: the path at which ``like`` stands in what was saved, as ``jax.tree_util.keystr`` writes it: ``".state.params"`` for the
+        last parameters of what :func:`jmeta.fit` saves, a ``Fitted``.
 
     Returns:
       The step and the pytree.
@@ -71,17 +73,35 @@ def restore(directory: str | Path, like: Any) -> tuple[int, Any]:
       FileNotFoundError: if there is no checkpoint.
       ValueError: if none is sound, naming a damaged file; or if the newest sound one holds another structure, naming a leaf.
     """
+    step, checkpoint, written = _newest(directory)
+    at = [index for index, (path, *_) in enumerate(written) if path.startswith(part)]
+    expected = [[part + path, *kind] for path, *kind in _structure(like)]
+    _check_structure([written[index] for index in at], expected, checkpoint)
+    return step, _read_leaves(checkpoint, like, at)
+
+
+def shapes(directory: str | Path) -> dict[str, tuple[int, ...]]:
+    """Gives the shapes of what the newest sound checkpoint holds, by their paths: ``.state.step``.
+
+    Raises:
+      FileNotFoundError: if there is no checkpoint.
+      ValueError: if none is sound, naming a damaged file.
+    """
+    _, _, written = _newest(directory)
+    return {path: tuple(shape) for path, _, shape in written}
+
+
+def _newest(directory: str | Path) -> tuple[int, Path, list[list[Any]]]:
+    """Gives the step, the place and the structure of the newest sound checkpoint."""
     directory = Path(directory).absolute()
     if not (found := steps(directory)):
         raise FileNotFoundError(f"directory {directory} holds no checkpoint; expected folders named by their step.")
     damage = None
     for step in reversed(found):
         checkpoint = directory / str(step)
-        if damage := _damage(checkpoint, step):
-            warnings.warn(f"checkpoint {step} is left out: {damage}", stacklevel=2)
-            continue
-        _check_structure(json.loads((checkpoint / STRUCTURE).read_text()), _structure(like), checkpoint)
-        return step, _read_leaves(checkpoint, like)
+        if not (damage := _damage(checkpoint, step)):
+            return step, checkpoint, json.loads((checkpoint / STRUCTURE).read_text())
+        warnings.warn(f"checkpoint {step} is left out: {damage}", stacklevel=3)
     raise ValueError(f"no checkpoint in {directory} is sound; the oldest: {damage}")
 
 
@@ -117,10 +137,15 @@ def _check_structure(got: list[list[Any]], expected: list[list[Any]], checkpoint
     # Orbax by itself would cast to the dtype that is asked for.
     if got != expected:
         here, there = ([leaf for leaf in leaves if leaf not in others][:1] for leaves, others in ((got, expected), (expected, got)))
+        hint = " What fit saves is a Fitted(state, best); jmeta.load_params reads its parameters alone." if _of_fit(got) else ""
         raise ValueError(
             f"checkpoint {checkpoint} must hold what is to be restored: the same model, optimiser, seeds and validation; got "
-            f"{len(got)} arrays with {_name(here)}, expected {len(expected)} with {_name(there)}."
+            f"{len(got)} arrays with {_name(here)}, expected {len(expected)} with {_name(there)}.{hint}"
         )
+
+
+def _of_fit(leaves: list[list[Any]]) -> bool:
+    return bool(leaves) and all(path.startswith((".state", ".best")) for path, *_ in leaves)
 
 
 def _name(leaves: list[list[Any]]) -> str:
@@ -134,20 +159,22 @@ def _write_leaves(checkpoint: Path, tree: Any) -> None:
         v1.save(str(checkpoint / LEAVES), leaves)
 
 
-def _read_leaves(checkpoint: Path, like: Any) -> Any:
+def _read_leaves(checkpoint: Path, like: Any, at: list[int]) -> Any:
     from orbax.checkpoint import v1
 
-    plain = _plain_leaves(like)
+    plain = _plain_leaves(like, at)
     restored = v1.load(str(checkpoint / LEAVES), plain) if plain else {}
     leaves, structure = jax.tree.flatten(like)
-    return jax.tree.unflatten(structure, [_as(leaf, restored.get(_position(index))) for index, leaf in enumerate(leaves)])
+    return jax.tree.unflatten(
+        structure, [_as(leaf, restored.get(_position(index))) for index, leaf in zip(at, leaves, strict=True)]
+    )
 
 
-def _plain_leaves(tree: Any) -> dict[str, Any]:
+def _plain_leaves(tree: Any, at: list[int] | None = None) -> dict[str, Any]:
     """Names the arrays by their position; typed keys become their data, and empty arrays, which orbax refuses, are left out."""
-    arrays = map(_array, jax.tree.leaves(tree))
+    arrays = list(map(_array, jax.tree.leaves(tree)))
     plain = (jax.random.key_data(array) if _is_key(array) else array for array in arrays)
-    return {_position(index): array for index, array in enumerate(plain) if array.size}
+    return {_position(index): array for index, array in zip(at or range(len(arrays)), plain, strict=True) if array.size}
 
 
 def _as(like: Any, restored: Any) -> Any:

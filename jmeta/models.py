@@ -1,34 +1,96 @@
-"""Models as two pure functions, from flax, equinox, or composed of parts.
+"""Models as two pure functions, from flax, equinox, functions of one's own, or composed of parts.
 
 The adapters are the only lines that know that a network library exists.
 """
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jmeta._types import EncoderHead, Model, Params
+from jmeta._rows import count_rows
+from jmeta._types import EncoderHead, Key, Mask, Model, Params
 
 
 def compose(encoder: Model, head: Model) -> Model:
-    """Chains a shared encoder and a task head; the parameters are an ``EncoderHead``."""
+    """Chains a shared encoder and a task head; the parameters are an ``EncoderHead``.
+
+    Raises:
+      ValueError: if a part is no model.
+    """
+    check_model("encoder", encoder)
+    check_model("head", head)
 
     def init(key: jax.Array, x: Any) -> Params:
         encoder_key, head_key = jax.random.split(key)
         params = encoder.init(encoder_key, x)
-        features = jax.eval_shape(encoder.apply, params, x)
-        features = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), features)
-        return EncoderHead(params, head.init(head_key, features))
+        return EncoderHead(params, head.init(head_key, outputs_like(encoder, params, x)))
 
-    def apply(params: Params, x: Any, *, key: jax.Array | None = None, mask: jax.Array | None = None) -> Any:
+    def apply(params: Params, x: Any, *, key: Key = None, mask: Mask = None) -> Any:
         encoder_key, head_key = (None, None) if key is None else jax.random.split(key)
         features = encoder.apply(params.encoder, x, key=encoder_key, mask=mask)
         return head.apply(params.head, features, key=head_key, mask=mask)
 
     return Model(init, apply, encoder.normalization)
+
+
+def check_model(name: str, model: Any) -> None:
+    """Checks that a model is one, and not a module of a library.
+
+    Raises:
+      ValueError: if it is not.
+    """
+    if not isinstance(model, Model):
+        raise ValueError(
+            f"{name} must be a Model; got {type(model).__name__}: make one by from_linen, from_nnx, from_equinox or from_functions."
+        )
+
+
+def outputs_like(model: Model, params: Params, x: Any) -> Any:
+    """Makes zeros of the shapes of a model's outputs."""
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(model.apply, params, x))
+
+
+def from_functions(
+    init: Callable[..., Params], apply: Callable[..., Any], *, mixes_rows: bool = False, normalization: str = "not stated"
+) -> Model:
+    """Makes a model of two plain functions, such as those of Haiku or stax, or one's own.
+
+    ``apply`` is given what its signature asks for: ``mask`` (``[n]`` or None), ``key`` or ``rng`` (None outside training),
+    ``train`` or ``is_training`` (whether there is a key) and ``deterministic`` (whether there is none). A parameter ``rng`` or
+    ``key`` that comes second is given before ``x``, as ``haiku.transform`` has it.
+
+    >>> model = from_functions(lambda key, x: jnp.ones(x.shape[-1]), lambda params, x: x @ params)
+    >>> model.apply(model.init(jax.random.key(0), jnp.ones((3, 2))), jnp.ones((3, 2))).tolist()
+    [2.0, 2.0, 2.0]
+
+    Args:
+      init: ``(key, x) -> params``; stax wants a shape: ``lambda key, x: stax_init(key, x.shape)[1]``.
+      apply: ``(params, x, ...) -> outputs``, leaves ``[n, ...]``.
+      mixes_rows: whether one row's output depends on other rows although ``apply`` takes no ``mask``; padded batches are then
+        refused.
+      normalization: what the activations are normalised with, for reports.
+
+    Raises:
+      ValueError: if one of them is no function; from ``apply``, for a padded batch that it cannot honour.
+    """
+    for name, function in (("init", init), ("apply", apply)):
+        if not callable(function):
+            raise ValueError(f"{name} must be a function; got {type(function).__name__}.")
+    parameters = inspect.signature(apply).parameters
+    second = next(iter([*parameters][1:2]), "")
+    key_first = second in ("rng", "key")
+
+    def call(params: Params, x: Any, *, key: Key = None, mask: Mask = None) -> Any:
+        _check_mask(mask, refuse=mixes_rows and "mask" not in parameters, model=getattr(apply, "__name__", "apply"))
+        known = {"mask": mask, "train": key is not None, "is_training": key is not None, "deterministic": key is None}
+        known |= {} if key_first else {"key": key, "rng": key}
+        asked = {name: value for name, value in known.items() if name in parameters}
+        return apply(params, key, x, **asked) if key_first else apply(params, x, **asked)
+
+    return Model(init, call, normalization)
 
 
 def from_linen(module: Any, *, mixes_rows: bool = False) -> Model:
@@ -50,7 +112,7 @@ def from_linen(module: Any, *, mixes_rows: bool = False) -> Model:
 
     name, parameters = type(module).__name__, inspect.signature(type(module).__call__).parameters
 
-    def options(key: jax.Array | None, mask: jax.Array | None) -> dict[str, Any]:
+    def options(key: Key, mask: Mask) -> dict[str, Any]:
         _check_mask(mask, refuse=mixes_rows and "mask" not in parameters, model=name)
         known = {"mask": mask, "train": key is not None, "deterministic": key is None}
         return {option: value for option, value in known.items() if option in parameters}
@@ -62,7 +124,7 @@ def from_linen(module: Any, *, mixes_rows: bool = False) -> Model:
             raise ValueError(_hidden_state(f"module {name}", variables))
         return params
 
-    def apply(params: Params, x: Any, *, key: jax.Array | None = None, mask: jax.Array | None = None) -> Any:
+    def apply(params: Params, x: Any, *, key: Key = None, mask: Mask = None) -> Any:
         try:
             return module.apply({"params": params}, x, rngs=None if key is None else {"dropout": key}, **options(key, mask))
         except ScopeParamShapeError as error:
@@ -83,10 +145,12 @@ def from_nnx(constructor: Any, *, mixes_rows: bool = False) -> Model:
       mixes_rows: as for :func:`from_linen`.
 
     Raises:
-      ValueError: if the module keeps hidden state besides its random generators.
+      ValueError: if the module keeps hidden state besides its random generators, or is given ready-made.
     """
     from flax import nnx
 
+    if isinstance(constructor, nnx.Module):
+        raise ValueError(_instance(constructor, "lambda rngs: MLP(1, 40, rngs=rngs)"))
     pure = getattr(nnx, "as_pure", None) or nnx.pure
 
     def split(module: Any) -> tuple[Any, Any, Any, Any]:
@@ -107,7 +171,7 @@ def from_nnx(constructor: Any, *, mixes_rows: bool = False) -> Model:
         del x
         return split(constructor(nnx.Rngs(key)))[1]
 
-    def apply(params: Params, x: Any, *, key: jax.Array | None = None, mask: jax.Array | None = None) -> Any:
+    def apply(params: Params, x: Any, *, key: Key = None, mask: Mask = None) -> Any:
         _check_mask(mask, refuse=mixes_rows and not takes_mask, model=name)
         # copy=True: a merge by reference would mutate the generators of another trace level under grad and vmap.
         module = nnx.merge(graph, params, seeded(jax.random.key(0) if key is None else key), rest, copy=True)
@@ -128,9 +192,12 @@ def from_equinox(constructor: Any, *, mixes_rows: bool = False) -> Model:
       mixes_rows: call the module once with the whole batch instead, and refuse padded batches.
 
     Raises:
-      ValueError: if the module keeps hidden state (a ``StateIndex``).
+      ValueError: if the module keeps hidden state (a ``StateIndex``), or is given ready-made.
     """
     import equinox
+
+    if isinstance(constructor, equinox.Module):
+        raise ValueError(_instance(constructor, "lambda key: MLP(1, 1, 40, 2, key=key)"))
 
     def split(key: jax.Array) -> tuple[Any, Any]:
         return equinox.partition(constructor(key), equinox.is_inexact_array)
@@ -145,14 +212,14 @@ def from_equinox(constructor: Any, *, mixes_rows: bool = False) -> Model:
         del x
         return split(key)[0]
 
-    def apply(params: Params, x: Any, *, key: jax.Array | None = None, mask: jax.Array | None = None) -> Any:
+    def apply(params: Params, x: Any, *, key: Key = None, mask: Mask = None) -> Any:
         _check_mask(mask, refuse=mixes_rows, model=name)
         module = equinox.nn.inference_mode(equinox.combine(params, static), key is None)
         if not takes_key:
             return module(x) if mixes_rows else jax.vmap(module)(x)
         if mixes_rows or key is None:
             return module(x, key=key) if mixes_rows else jax.vmap(lambda row: module(row, key=None))(x)
-        return jax.vmap(lambda row, key: module(row, key=key))(x, jax.random.split(key, len(x)))
+        return jax.vmap(lambda row, key: module(row, key=key))(x, jax.random.split(key, count_rows(x)))
 
     return Model(init, apply, getattr(static, "normalization", "not stated"))
 
@@ -164,6 +231,10 @@ def _fresh(leaf: jax.ShapeDtypeStruct, key: jax.Array) -> jax.Array:
     return jnp.zeros(leaf.shape, leaf.dtype)
 
 
+def _instance(module: Any, example: str) -> str:
+    return f"constructor must be a function that makes the module, such as {example}; got a {type(module).__name__} made already."
+
+
 def _hidden_state(what: str, kinds: Iterable[str]) -> str:
     return (
         f"{what} must keep parameters only; got hidden state ({', '.join(sorted(kinds))}): use a norm without running "
@@ -171,7 +242,7 @@ def _hidden_state(what: str, kinds: Iterable[str]) -> str:
     )
 
 
-def _check_mask(mask: jax.Array | None, *, refuse: bool, model: str) -> None:
+def _check_mask(mask: Mask, *, refuse: bool, model: str) -> None:
     if refuse and mask is not None:
         raise ValueError(
             f"model {model} mixes rows and takes no mask, so padded rows would change the real ones; expected a batch without a "

@@ -1,8 +1,11 @@
 """Many training steps: chunks of them inside one compiled loop, then a word with the host."""
 
+import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from signal import SIGINT
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +29,7 @@ class Best(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """What :func:`fit` returns: the last state, and the best parameters where there was validation."""
+    """What :func:`fit` returns, and writes: the last state, and the best parameters where a validation found any."""
 
     state: TrainState
     best: Best | None
@@ -44,6 +47,7 @@ def fit(
     directory: str | Path | None = None,
     checkpoint_every: int | None = None,
     resume: bool = False,
+    on_interrupt: Literal["raise", "return"] | None = None,
     callbacks: Sequence[Callback] = (),
     progress: bool | None = None,
 ) -> Fitted:
@@ -58,27 +62,35 @@ def fit(
         is called one step ahead and whose data all seeds share.
       num_steps: the count of steps to end at; a state that is there already is returned as it is.
       steps_per_chunk: compiled steps between two words with the host: a line of metrics (their mean), the progress bar, signals.
-      validation: ``params -> metrics``, called for each seed; the step with the lowest ``loss`` is kept.
+      validation: ``params -> metrics``, called for each seed; the first step with the lowest ``loss`` is kept. Where no loss of a
+        seed was finite, there is a warning, and the best of that seed is its last state; ``best`` is None where that holds for all.
       validate_every: steps between validations, rounded up to whole chunks; every chunk by default.
       directory: where ``metrics.jsonl`` and ``checkpoints/`` go; None writes nothing.
       checkpoint_every: steps between checkpoints, rounded up to whole chunks; every chunk by default. The first and the last state
         are always written.
-      resume: go on from the newest sound checkpoint in ``directory``, bit for bit.
+      resume: go on from the newest sound checkpoint in ``directory``, bit for bit, if there is one: a job that may be interrupted
+        is always started so.
+      on_interrupt: what SIGINT does once the running chunk has ended and its checkpoint is written: ``"raise"`` ends the program,
+        ``"return"`` gives back what there is, with a warning. By default the latter in a notebook, where the state would be lost.
       callbacks: called with ``(step, metrics, state)`` after each chunk; the next chunk overwrites the state.
       progress: draw a progress bar; by default in a terminal and in a notebook.
 
     Raises:
-      ValueError: if counts are out of range, ``directory`` holds another run, or ``validation`` gives no loss.
-      FileNotFoundError: if there is nothing to resume.
+      ValueError: if counts are out of range, ``directory`` holds another run, ``validation`` gives no loss, or tasks are neither.
       FloatingPointError: if a loss or a parameter is not finite; the last sound checkpoint stays.
       KeyboardInterrupt: on SIGINT, after a checkpoint; on SIGTERM, ``SystemExit(143)``.
     """
     _check_counts(
         num_steps=num_steps, steps_per_chunk=steps_per_chunk, validate_every=validate_every, checkpoint_every=checkpoint_every
     )
+    if not (isinstance(tasks, Sampler) or callable(tasks)):
+        raise ValueError(f"tasks must be a Sampler or a function step -> data; got {type(tasks).__name__}.")
+    if jax.process_count() > 1 and directory is not None:
+        raise ValueError(f"directory must be None where {jax.process_count()} processes train together: checkpoints are of one.")
+    returns = on_interrupt == "return" or (on_interrupt is None and _in_notebook())
     # Copies, because a chunk overwrites the state that it is given.
-    state, best = _begin(state), None if validation is None else _no_best(state)
-    (state, best), write, save = start_run(directory, _count(state), (state, best), resume=resume)
+    start = Fitted(_begin(state), None if validation is None else _no_best(state))
+    (state, best), write, save = start_run(directory, _count(state), start, resume=resume)
     chunk = _chunks(step, tasks, steps_per_chunk, _count(state), num_steps)
     with progress_bar(num_steps, progress) as show, stop_requests() as requested:
         for previous, done in _ends_of_chunks(_count(state), num_steps, steps_per_chunk):
@@ -94,10 +106,13 @@ def fit(
                 callback(done, metrics, state)
             signal = requested()
             if signal or _due(previous, done, checkpoint_every, num_steps):
-                save(done, (state, best))
+                save(done, Fitted(state, best))
+            if signal == SIGINT and returns:
+                warnings.warn(f"interrupted at step {done} of {num_steps}; this is what training had reached.", stacklevel=2)
+                break
             if signal:
                 stop(signal)
-    return Fitted(state, best)
+    return Fitted(state, None if best is None else _judged(best, state))
 
 
 def _chunks(step: Step, tasks: Sampler | HostData, size: int, first: int, last: int) -> Chunk:
@@ -147,6 +162,22 @@ def _better(best: Best, now: Best) -> Best:
         return jnp.where(lower.reshape(lower.shape + (1,) * (new.ndim - lower.ndim)), new, old)
 
     return jax.tree.map(keep, now, best)
+
+
+def _judged(best: Best, state: TrainState) -> Best | None:
+    """Gives the last state of seeds that had no finite validation loss, with a warning; None where that is all of them."""
+    found = np.isfinite(best.loss)
+    if found.all():
+        return best
+    seeds = f" of seeds {np.flatnonzero(~found).tolist()}" if found.ndim else ""
+    warnings.warn(f"no validation loss{seeds} was finite, so no step could be chosen as the best.", stacklevel=3)
+    last = Best(state.params, state.step, jnp.where(found, best.loss, -jnp.inf))
+    return _better(best, last)._replace(loss=best.loss) if found.any() else None
+
+
+def _in_notebook() -> bool:
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return type(shell).__name__ == "ZMQInteractiveShell"
 
 
 def _count(state: TrainState) -> int:

@@ -11,8 +11,8 @@ import numpy as np
 
 from jmeta._cli.catalogue import LEARNERS, TASKS, default_config
 from jmeta._cli.options import Config
-from jmeta._objectives import score
-from jmeta._types import Adapted, Batch, Episode, Learner, Metrics, Params, Sampler
+from jmeta._scoring import score
+from jmeta._types import Adapted, Batch, Episode, Key, Learner, Mask, Metrics, Params, Sampler
 
 BASELINE = "baseline"
 AMPLITUDES = (0.1, 5.0)
@@ -79,23 +79,18 @@ def _ignoring_the_task(function: Callable[[jax.Array], jax.Array]) -> Learner:
         del key, episode
         return ()
 
-    def adapt(params: Params, key: jax.Array, support: Batch, *, classes: jax.Array | None = None) -> Adapted:
-        del params, key, support, classes
+    def adapt(params: Params, key: jax.Array, support: Batch, *, classes: Mask = None, training: bool = False) -> Adapted:
+        del params, key, support, classes, training
         return jnp.zeros(())
 
-    def predict(
-        params: Params,
-        adapted: Adapted,
-        x: jax.Array,
-        *,
-        key: jax.Array | None = None,
-        mask: jax.Array | None = None,
-    ) -> jax.Array:
+    def predict(params: Params, adapted: Adapted, x: jax.Array, *, key: Key = None, mask: Mask = None) -> jax.Array:
         del params, adapted, key, mask
         return function(x)
 
-    def loss(params: Params, key: jax.Array, episode: Episode, *, step: Any = 0) -> tuple[jax.Array, Metrics]:
-        del params, key, step
+    def loss(
+        params: Params, key: jax.Array, episode: Episode, *, step: Any = 0, training: bool = True
+    ) -> tuple[jax.Array, Metrics]:
+        del params, key, step, training
         value = jnp.square(function(episode.query.x) - episode.query.y).mean()
         return value, {"loss": value}
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jmeta._adaptation import first_order
+from jmeta._adjoints import first_order
 from jmeta._cli import options
 from jmeta._cli.options import Config, EvaluationOptions, TrainingOptions
 from jmeta._types import Batch, EncoderHead, Episode, Learner, LossFn, Sampler
@@ -97,8 +97,8 @@ def _reptile(options: Any, network: EncoderHead, loss_fn: LossFn, ways: int) -> 
 
 
 def _prototypical_networks(options: Any, network: EncoderHead, loss_fn: LossFn, ways: int) -> Learner:
-    del options
-    return prototypical_networks(network.encoder, ways=ways, loss_fn=loss_fn)
+    del options, ways
+    return prototypical_networks(network.encoder, loss_fn=loss_fn)
 
 
 def _pretraining(options: Any, network: EncoderHead, loss_fn: LossFn, ways: int) -> Learner:

@@ -7,18 +7,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from jmeta._cli.catalogue import LEARNERS, TASKS, default_config
 from jmeta._cli.config import CONFIG, check_ranges, from_json
 from jmeta._cli.options import Config
-from jmeta._objectives import over_tasks, query_loss
-from jmeta._reporting import CHECKPOINTS
+from jmeta._loading import load_params
+from jmeta._objectives import over_tasks
+from jmeta._scoring import query_loss
 from jmeta._steps import Step, TrainState, init_state, make_step
 from jmeta._types import Episode, Learner, LossFn, Params, Sampler
 from jmeta.tasks._batching import batch_tasks
-from jmeta.training import Best
 
 
 class Recipe(NamedTuple):
@@ -100,11 +99,7 @@ def load(directory: str | Path) -> tuple[Learner, Params]:
 
 def best_params(directory: str | Path, like: TrainState) -> Params:
     """Gives the parameters of the best validation if there was one, else the last; ``like`` is any state of the run."""
-    from jmeta import checkpointing
-
-    best = Best(like.params, like.step, jnp.asarray(jnp.inf))
-    _, (state, best) = checkpointing.restore(Path(directory) / CHECKPOINTS, (like, best))
-    return best.params if jnp.isfinite(best.loss) else state.params
+    return load_params(directory, like.params)
 
 
 def read_config(directory: str | Path) -> Config:

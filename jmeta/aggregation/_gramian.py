@@ -9,29 +9,50 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
-Weigh = Callable[[jax.Array, jax.Array | None], jax.Array]
+from jmeta._types import Aggregator, Tasks
+
+# (gramian [tasks, tasks], state, *, losses [tasks], present [tasks], key) -> (weights [tasks], state)
+Weigh = Callable[..., tuple[jax.Array, Any]]
 
 # A block of this many columns stays in the cache of a CPU core: 1 MB for 64 tasks in float32.
 BLOCK = 4096
 
 
 def gramian(gradients: Any) -> jax.Array:
-    """Computes all inner products ``[tasks, tasks]`` of task gradients, leaves ``[tasks, ...]``."""
+    """Computes all inner products ``[tasks, tasks]`` of task gradients, leaves ``[tasks, ...]``.
+
+    The products are sums in float32 at least, whatever the types of the leaves.
+
+    Raises:
+      ValueError: if there is no leaf.
+    """
     flat = [leaf.reshape(leaf.shape[0], -1) for leaf in jax.tree.leaves(gradients)]
-    return jnp.sum(jnp.stack([_products(leaf) for leaf in flat]), axis=0)
+    if not flat:
+        raise ValueError("gradients must hold a parameter to be compared by; got none: the tasks share nothing.")
+    wide = [leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)) for leaf in flat]
+    return jnp.sum(jnp.stack([_products(leaf) for leaf in wide]), axis=0)
 
 
-def weighted_by_gramian(weigh: Weigh) -> optax.GradientTransformationExtraArgs:
-    """Makes an aggregator of ``weigh(gramian [tasks, tasks], key) -> weights [tasks]``."""
+def weighted_by_gramian(weigh: Weigh, init: Callable[[Tasks], Any] = lambda tasks: ()) -> Aggregator:
+    """Makes an aggregator of a map from the Gramian to weights: the gradient is the weighted sum, each leaf in its own type.
 
-    def update(updates: Any, state: Any, params: Any = None, *, key: jax.Array | None = None, **extra: Any) -> Any:
-        del params, extra
-        weights = weigh(gramian(updates), key)
-        return jax.tree.map(lambda leaf: jnp.tensordot(weights, leaf, axes=1), updates), state
+    Args:
+      weigh: ``(gramian [tasks, tasks], state, *, losses [tasks], present [tasks], key) -> (weights [tasks], state)``. The row and
+        the column of an absent task are zeros.
+      init: ``(tasks) -> state``.
+    """
 
-    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+    def combine(gradients: Any, state: Any, *, losses: jax.Array, present: jax.Array, key: jax.Array) -> tuple[Any, Any]:
+        weights, state = weigh(gramian(gradients), state, losses=losses, present=present, key=key)
+
+        def weighted(leaf: jax.Array) -> jax.Array:
+            wide = leaf.astype(jnp.promote_types(leaf.dtype, weights.dtype))
+            return jnp.tensordot(weights, wide, axes=1).astype(leaf.dtype)
+
+        return jax.tree.map(weighted, gradients), state
+
+    return Aggregator(init, combine)
 
 
 def _products(rows: jax.Array) -> jax.Array:

@@ -1,26 +1,30 @@
 """The plain sum and mean of task gradients, as aggregators."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
-import optax
+import jax.numpy as jnp
+
+from jmeta._types import Aggregator
 
 
 # The public names are those of the arithmetic, like jnp.sum.
-def sum() -> optax.GradientTransformationExtraArgs:  # noqa: A001
+def sum() -> Aggregator:  # noqa: A001
     """Adds up the gradients ``[tasks, ...]`` of all tasks."""
-    return _stateless(lambda gradients: gradients.sum(axis=0))
+
+    def combine(gradients: Any, state: Any, *, losses: jax.Array, present: jax.Array, key: jax.Array) -> tuple[Any, Any]:
+        del losses, present, key
+        return jax.tree.map(lambda gradient: gradient.sum(axis=0), gradients), state
+
+    return Aggregator(lambda tasks: (), combine)
 
 
-def mean() -> optax.GradientTransformationExtraArgs:
-    """Averages the gradients ``[tasks, ...]`` of all tasks."""
-    return _stateless(lambda gradients: gradients.mean(axis=0))
+def mean() -> Aggregator:
+    """Averages the gradients ``[tasks, ...]`` of the tasks that are present."""
 
+    def combine(gradients: Any, state: Any, *, losses: jax.Array, present: jax.Array, key: jax.Array) -> tuple[Any, Any]:
+        del losses, key
+        count = jnp.maximum(present.sum(), 1)
+        return jax.tree.map(lambda gradient: (gradient.sum(axis=0) / count).astype(gradient.dtype), gradients), state
 
-def _stateless(reduce: Callable[[jax.Array], jax.Array]) -> optax.GradientTransformationExtraArgs:
-    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
-        del params, extra
-        return jax.tree.map(reduce, updates), state
-
-    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+    return Aggregator(lambda tasks: (), combine)

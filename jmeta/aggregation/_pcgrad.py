@@ -1,13 +1,15 @@
 """Projecting conflicting gradients (Yu et al., 2020, 2001.06782), algorithm 1."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
-import optax
 
+from jmeta._types import Aggregator
 from jmeta.aggregation._gramian import weighted_by_gramian
 
 
-def pcgrad(*, shuffle: bool = True) -> optax.GradientTransformationExtraArgs:
+def pcgrad(*, shuffle: bool = True) -> Aggregator:
     r"""Removes from each task's gradient what conflicts with the others', then adds them up.
 
     For each task i and the other tasks j in random order, where :math:`g_i'` (running) and :math:`g_j` (original) point apart:
@@ -18,10 +20,14 @@ def pcgrad(*, shuffle: bool = True) -> optax.GradientTransformationExtraArgs:
       shuffle: go through the other tasks in a random order for each task, as the paper does; False takes the task order.
 
     Raises:
-      ValueError: from ``update``, if it shuffles and is given no ``key=``.
+      ValueError: from ``combine``, if it shuffles and is given no key.
     """
 
-    def weigh(gramian: jax.Array, key: jax.Array | None) -> jax.Array:
+    def weigh(
+        gramian: jax.Array, state: Any, *, losses: jax.Array, present: jax.Array, key: jax.Array | None
+    ) -> tuple[jax.Array, Any]:
+        # An absent task has a gradient of zeros, with which nothing conflicts.
+        del losses, present
         tasks = gramian.shape[0]
         if shuffle and key is None:
             raise ValueError("key must be given to pcgrad(shuffle=True); got None, expected a jax.random key.")
@@ -37,6 +43,6 @@ def pcgrad(*, shuffle: bool = True) -> optax.GradientTransformationExtraArgs:
             coefficients = jnp.zeros(tasks, gramian.dtype).at[task].set(1)
             return jax.lax.scan(project, coefficients, order)[0]
 
-        return jax.vmap(surgery)(jnp.arange(tasks), orders).sum(axis=0)
+        return jax.vmap(surgery)(jnp.arange(tasks), orders).sum(axis=0), state
 
     return weighted_by_gramian(weigh)

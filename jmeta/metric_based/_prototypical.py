@@ -1,56 +1,49 @@
 """Prototypical networks (Snell, Swersky and Zemel, 2017, 1703.05175), equations 1 and 2."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
 
-from jmeta._objectives import query_loss
-from jmeta._types import Adapted, Batch, Episode, Learner, LossFn, Model, Params
-from jmeta._validation import check_episode
+from jmeta._distances import squared_distances
+from jmeta._rows import fill, fill_batch, one_hot
+from jmeta._scoring import query_loss
+from jmeta._types import Adapted, Batch, Episode, Key, Learner, LossFn, Mask, Model, Params
+from jmeta._validation import check_episode, check_support_of_classes
+from jmeta.models import check_model
 
 
-def prototypical_networks(
-    encoder: Model, *, ways: int, loss_fn: LossFn = optax.softmax_cross_entropy_with_integer_labels
-) -> Learner:
+def prototypical_networks(encoder: Model, *, loss_fn: LossFn = optax.softmax_cross_entropy_with_integer_labels) -> Learner:
     r"""Classifies by the squared Euclidean distance to each class's mean support feature.
 
     .. math:: p(k \mid x) = \mathrm{softmax}_k(-|f(x) - c_k|^2)
 
+    The ways are those of the task, ``len(episode.classes)``: one learner trains on 60 and tests on 5. A support row counts in the
+    mean what its weight says. Under jit, a class that is marked real and has no support has its prototype at the origin.
+
     Args:
-      encoder: ``x [n, ...] -> features [n, d]``.
-      ways: the number of classes of an episode, labelled ``0, ..., ways - 1``; testing may use a learner with another number and
-        the same parameters.
+      encoder: ``x -> features [n, d]``.
       loss_fn: of the logits ``[n, ways]`` and the labels ``[n]``.
 
     Raises:
-      ValueError: if ``ways`` is below 1.
+      ValueError: if the encoder is no model, or a task has no ``classes``; from ``init``, if its values are not sound or a class
+        has no support.
     """
-    if ways < 1:
-        raise ValueError(f"ways must be at least 1; got {ways}.")
+    check_model("encoder", encoder)
 
     def init(key: jax.Array, episode: Episode) -> Params:
-        check_episode(episode, ways=ways)
+        check_episode(episode)
+        check_support_of_classes(episode)
         return encoder.init(key, episode.support.x)
 
-    def adapt(params: Params, key: jax.Array, support: Batch, *, classes: jax.Array | None = None) -> Adapted:
-        del classes
-        features = encoder.apply(params, support.x, key=key, mask=support.mask)
-        members = jax.nn.one_hot(support.y, ways, dtype=features.dtype)
-        if support.mask is not None:
-            features = jnp.where(support.mask[:, None], features, 0)
-            members = members * support.mask[:, None]
-        # An absent class has a prototype at the origin; the mask of classes hides it.
-        return members.T @ features / jnp.maximum(members.sum(axis=0), 1)[:, None]
+    def adapt(params: Params, key: jax.Array, support: Batch, *, classes: Mask = None, training: bool = False) -> Adapted:
+        support, members = fill_batch(support), one_hot(support, classes)
+        features = encoder.apply(params, support.x, key=key if training else None, mask=support.mask)
+        counts = members.sum(axis=0)
+        return (members.T @ features) / jnp.where(counts > 0, counts, 1)[:, None]
 
-    def predict(
-        params: Params,
-        adapted: Adapted,
-        x: jax.Array,
-        *,
-        key: jax.Array | None = None,
-        mask: jax.Array | None = None,
-    ) -> jax.Array:
-        features = encoder.apply(params, x, key=key, mask=mask)
-        return -jnp.square(features[:, None] - adapted[None]).sum(axis=-1)
+    def predict(params: Params, adapted: Adapted, x: Any, *, key: Key = None, mask: Mask = None) -> jax.Array:
+        return -squared_distances(encoder.apply(params, fill(x, mask), key=key, mask=mask), adapted)
 
     return Learner(init, adapt, predict, query_loss(adapt, predict, loss_fn), None, encoder.normalization)

@@ -1,11 +1,13 @@
 """Almost no inner loop (Raghu, Raghu, Bengio and Vinyals, 2020, 1909.09157), section 4."""
 
-import jax
-import optax
+from typing import Any
 
-from jmeta._adaptation import Adjoint, gradient_descent, unrolled
-from jmeta._objectives import query_loss, score
-from jmeta._types import Adapted, Batch, EncoderHead, Episode, Learner, LossFn, Metrics, Params
+import jax
+
+from jmeta._adaptation import InnerOptimizer
+from jmeta._adjoints import Adjoint
+from jmeta._learners import from_params, gradient_based, predict_with
+from jmeta._types import EncoderHead, Episode, Key, Learner, LossFn, Mask, Params
 from jmeta._validation import checked_init
 from jmeta.models import compose
 
@@ -13,7 +15,7 @@ from jmeta.models import compose
 def anil(
     model: EncoderHead,
     loss_fn: LossFn,
-    inner_optimizer: optax.GradientTransformation,
+    inner_optimizer: InnerOptimizer,
     *,
     num_steps: int = 1,
     adjoint: Adjoint | None = None,
@@ -24,50 +26,30 @@ def anil(
 
     Args:
       model: two models, the encoder that stays and the head that adapts.
-      loss_fn: ``(outputs [n, ...], targets [n, ...]) -> [n, ...]``.
+      loss_fn: ``(outputs, targets) -> [n, ...]``.
       inner_optimizer: any optax transformation.
       num_steps: the number of inner steps in training.
       adjoint: how to differentiate through them; ``unrolled()`` by default.
 
     Raises:
-      ValueError: if ``num_steps`` is negative or the inner optimiser is not differentiable at a zero gradient.
+      ValueError: if ``num_steps`` is negative; from ``init``, if the inner optimiser is not differentiable at a zero gradient.
     """
     encoder, head = model
 
     def init(key: jax.Array, episode: Episode) -> Params:
-        return checked_init(compose(encoder, head), key, episode)
+        return checked_init(compose(encoder, head), key, episode, loss_fn)
 
-    def support_loss(
-        adapted: Adapted, key: jax.Array, data: tuple[Batch, jax.Array | None], *, step: jax.Array | int = 0
-    ) -> tuple[jax.Array, Metrics]:
-        del step
-        features, classes = data
-        outputs = head.apply(adapted, features.x, key=key, mask=features.mask)
-        return score(loss_fn, outputs, features, classes), {}
+    def encode(params: Params, x: Any, *, key: Key = None, mask: Mask = None) -> Any:
+        return encoder.apply(params.encoder, x, key=key, mask=mask)
 
-    descent = gradient_descent(support_loss, inner_optimizer, num_steps, adjoint=adjoint or unrolled())
-
-    def encode(params: Params, key: jax.Array, support: Batch) -> tuple[jax.Array, Batch]:
-        encoder_key, head_key = jax.random.split(key)
-        features = encoder.apply(params.encoder, support.x, key=encoder_key, mask=support.mask)
-        return head_key, support._replace(x=features)
-
-    def adapt(params: Params, key: jax.Array, support: Batch, *, classes: jax.Array | None = None) -> Adapted:
-        key, features = encode(params, key, support)
-        return descent.run(params.head, key, (features, classes))
-
-    def path(params: Params, key: jax.Array, support: Batch, num_steps: int, *, classes: jax.Array | None = None) -> Adapted:
-        key, features = encode(params, key, support)
-        return descent.path(params.head, key, (features, classes), num_steps)
-
-    def predict(
-        params: Params,
-        adapted: Adapted,
-        x: jax.Array,
-        *,
-        key: jax.Array | None = None,
-        mask: jax.Array | None = None,
-    ) -> jax.Array:
-        return compose(encoder, head).apply(EncoderHead(params.encoder, adapted), x, key=key, mask=mask)
-
-    return Learner(init, adapt, predict, query_loss(adapt, predict, loss_fn), path, encoder.normalization)
+    return gradient_based(
+        init,
+        from_params(lambda params: params.head),
+        predict_with(head),
+        loss_fn,
+        inner_optimizer,
+        num_steps=num_steps,
+        adjoint=adjoint,
+        encode=encode,
+        normalization=encoder.normalization,
+    )

@@ -3,23 +3,30 @@
 The parameters move *towards* the adapted ones: with ``optax.sgd(e)`` outside, ``theta + e * mean(adapted - theta)``.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
 
-from jmeta._adaptation import first_order, gradient_descent
-from jmeta._objectives import score
-from jmeta._types import Adapted, Batch, Episode, Learner, LossFn, Metrics, Model, Params
-from jmeta._validation import check_rows, checked_init
+from jmeta._adaptation import InnerOptimizer
+from jmeta._adjoints import first_order
+from jmeta._learners import from_params, gradient_based
+from jmeta._paths import Select, chosen_part, merge
+from jmeta._rows import fill_batch
+from jmeta._scoring import score, with_presence
+from jmeta._types import Adapted, Batch, Episode, Key, Learner, LossFn, Mask, Metrics, Model, Params
+from jmeta._validation import check_one_task, checked_init
 
 
 def reptile(
     model: Model,
     loss_fn: LossFn,
-    inner_optimizer: optax.GradientTransformation,
+    inner_optimizer: InnerOptimizer,
     *,
     num_steps: int = 5,
     batch_size: int | None = None,
+    adapts: Select | None = None,
 ) -> Learner:
     r"""Learns initial parameters that are close to every task's adapted ones; no second derivatives.
 
@@ -27,69 +34,63 @@ def reptile(
     support and query together, as the paper does; testing on the support alone.
 
     Args:
-      model: the network; all of its parameters are adapted.
-      loss_fn: ``(outputs [n, ...], targets [n, ...]) -> [n, ...]``.
+      model: the network.
+      loss_fn: ``(outputs, targets) -> [n, ...]``.
       inner_optimizer: any optax transformation; the paper has Adam with ``b1=0``.
       num_steps: the number of inner steps in training.
       batch_size: rows drawn without replacement for each inner step; None takes all rows.
+      adapts: which parameters move, as for :func:`jmeta.maml`; all by default. The others stay as they were initialised.
 
     Raises:
-      ValueError: if ``num_steps`` is negative or ``batch_size`` below 1.
+      ValueError: if ``num_steps`` is negative or ``batch_size`` below 1; from ``init``, if ``adapts`` chooses nothing.
     """
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1; got {batch_size}.")
 
     def init(key: jax.Array, episode: Episode) -> Params:
-        return checked_init(model, key, episode)
+        return checked_init(model, key, episode, loss_fn)
 
-    def task_loss(
-        adapted: Adapted, key: jax.Array, data: tuple[Batch, jax.Array | None], *, step: jax.Array | int = 0
+    def moving(params: Params) -> Adapted:
+        return chosen_part(params, adapts, name="adapts")
+
+    def predict(params: Params, adapted: Adapted, x: Any, *, key: Key = None, mask: Mask = None) -> Any:
+        return model.apply(merge(adapted, params), x, key=key, mask=mask)
+
+    learner = gradient_based(
+        init,
+        from_params(moving),
+        predict,
+        loss_fn,
+        inner_optimizer,
+        num_steps=num_steps,
+        adjoint=first_order(),
+        batch_size=batch_size,
+        normalization=model.normalization,
+    )
+
+    def loss(
+        params: Params, key: jax.Array, episode: Episode, *, step: Any = 0, training: bool = True
     ) -> tuple[jax.Array, Metrics]:
         del step
-        (batch, classes), (draw_key, apply_key) = data, jax.random.split(key)
-        batch = batch if batch_size is None else _draw(draw_key, batch, batch_size)
-        outputs = model.apply(adapted, batch.x, key=apply_key, mask=batch.mask)
-        return score(loss_fn, outputs, batch, classes), {}
+        check_one_task(episode)
+        rows = fill_batch(jax.tree.map(lambda *parts: jnp.concatenate(parts), *_alike(episode.support, episode.query)))
+        adapted = jax.lax.stop_gradient(learner.adapt(params, key, rows, classes=episode.classes, training=training))
+        outputs = learner.predict(jax.lax.stop_gradient(params), adapted, rows.x, mask=rows.mask)
+        distance = optax.tree.norm(optax.tree.sub(moving(params), adapted), squared=True) / 2
+        value = score(loss_fn, outputs, rows, episode.classes)
+        return distance, with_presence({"loss": value, "distance": distance}, rows)
 
-    descent = gradient_descent(task_loss, inner_optimizer, num_steps, adjoint=first_order())
-
-    def adapt(params: Params, key: jax.Array, support: Batch, *, classes: jax.Array | None = None) -> Adapted:
-        return descent.run(params, key, (support, classes))
-
-    def path(params: Params, key: jax.Array, support: Batch, num_steps: int, *, classes: jax.Array | None = None) -> Adapted:
-        return descent.path(params, key, (support, classes), num_steps)
-
-    def predict(
-        params: Params,
-        adapted: Adapted,
-        x: jax.Array,
-        *,
-        key: jax.Array | None = None,
-        mask: jax.Array | None = None,
-    ) -> jax.Array:
-        del params
-        return model.apply(adapted, x, key=key, mask=mask)
-
-    def loss(params: Params, key: jax.Array, episode: Episode, *, step: jax.Array | int = 0) -> tuple[jax.Array, Metrics]:
-        del step
-        check_rows("support", episode.support)
-        check_rows("query", episode.query)
-        rows = jax.tree.map(lambda *parts: jnp.concatenate(parts), *map(_with_mask, episode[:2]))
-        adapted = jax.lax.stop_gradient(adapt(params, key, rows, classes=episode.classes))
-        outputs = model.apply(adapted, rows.x, mask=rows.mask)
-        distance = optax.tree.norm(optax.tree.sub(params, adapted), squared=True) / 2
-        return distance, {"loss": score(loss_fn, outputs, rows, episode.classes), "distance": distance}
-
-    return Learner(init, adapt, predict, loss, path, model.normalization)
+    return learner._replace(loss=loss)
 
 
-def _with_mask(batch: Batch) -> Batch:
-    return batch if batch.mask is not None else batch._replace(mask=jnp.ones(len(batch.y), bool))
+def _alike(*batches: Batch) -> list[Batch]:
+    """Gives each batch the masks and weights that another one has."""
+    masked = any(batch.mask is not None for batch in batches)
+    batches = tuple(batch._replace(mask=batch.real) if masked else batch for batch in batches)
+    weights = next((batch.weights for batch in batches if batch.weights is not None), None)
+    if weights is None:
+        return list(batches)
 
+    def ones(batch: Batch) -> Any:
+        rows = len(batch.real)
+        return jax.tree.map(lambda leaf: jnp.ones((rows, *leaf.shape[1:]), leaf.dtype), weights)
 
-def _draw(key: jax.Array, batch: Batch, size: int) -> Batch:
-    """Draws ``size`` real rows without replacement, all of them where there are fewer."""
-    ranks = jax.random.uniform(key, (len(batch.y),))
-    ranks = ranks if batch.mask is None else jnp.where(batch.mask, ranks, -1)
-    _, rows = jax.lax.top_k(ranks, min(size, len(batch.y)))
-    return jax.tree.map(lambda leaf: leaf[rows], batch)
+    return [batch if batch.weights is not None else batch._replace(weights=ones(batch)) for batch in batches]

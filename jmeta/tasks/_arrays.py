@@ -7,17 +7,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jmeta._rows import count_rows
 from jmeta._types import Batch, Episode, Sampler
+from jmeta._validation import check_counts, check_numbers, kinds, not_finite, shapes
 
 
-def from_arrays(x: ArrayLike, y: ArrayLike, *, ways: int, shots: int, queries: int, rotations: bool = False) -> Sampler:
+def from_arrays(x: Any, y: ArrayLike, *, ways: int, shots: int, queries: int, rotations: bool = False) -> Sampler:
     """Draws classification episodes: ``ways`` classes in random order, ``shots`` and ``queries`` examples of each.
 
     Support and query are disjoint and balanced, drawn without replacement, grouped by class; an episode's labels are
     ``0, ..., ways - 1``. uint8 images stay so on the device and become floats in [0, 1] in the episode.
 
     Args:
-      x: ``[n, ...]`` examples.
+      x: ``[n, ...]`` examples, or a pytree of such arrays.
       y: ``[n]`` integer labels; any integers.
       ways: classes of an episode.
       shots: support examples per class.
@@ -25,22 +27,23 @@ def from_arrays(x: ArrayLike, y: ArrayLike, *, ways: int, shots: int, queries: i
       rotations: make each class four, rotated by 0, 90, 180 and 270 degrees; ``x`` must be square images ``[n, s, s, channels]``.
 
     Raises:
-      ValueError: if shapes do not match, labels are not integers, ``x`` is not finite, there are fewer classes than ``ways``, or a
-        class has fewer than ``shots + queries`` examples.
+      ValueError: if shapes do not match, labels are not integers, ``x`` holds something else than finite numbers, counts are no
+        whole numbers of at least 1, there are fewer classes than ``ways``, or a class has fewer than ``shots + queries`` examples.
     """
-    images, labels = np.asarray(x), np.asarray(y)
-    _check_arrays(images, labels)
-    _check_counts(ways, shots, queries)
+    examples, labels = on_host("x", x), np.asarray(y)
+    _check_arrays(examples, labels)
+    check_counts(ways=ways, shots=shots, queries=queries)
     classes, counts = np.unique(labels, return_counts=True)
     order = np.argsort(labels, kind="stable")
     rows = np.zeros((len(classes), counts.max()), np.int64)
     for row, members in zip(rows, np.split(order, np.cumsum(counts)[:-1]), strict=True):
         row[: len(members)] = members
-    return from_classes(images[rows], counts, ways=ways, shots=shots, queries=queries, rotations=rotations, names=classes)
+    grouped = jax.tree.map(lambda leaf: leaf[rows], examples)
+    return from_classes(grouped, counts, ways=ways, shots=shots, queries=queries, rotations=rotations, names=classes)
 
 
 def from_classes(
-    x: np.ndarray,
+    x: Any,
     counts: np.ndarray,
     *,
     ways: int,
@@ -52,7 +55,7 @@ def from_classes(
     """Draws episodes as :func:`from_arrays` does, from examples that are grouped already.
 
     Args:
-      x: ``[classes, examples, ...]``, padded to one number of examples.
+      x: ``[classes, examples, ...]``, padded to one number of examples, or a pytree of such arrays.
       counts: ``[classes]``, how many of them are real.
       ways: classes of an episode.
       shots: support examples per class.
@@ -63,8 +66,9 @@ def from_classes(
     Raises:
       ValueError: as :func:`from_arrays`.
     """
-    _check_counts(ways, shots, queries)
-    available = len(x) * (4 if rotations else 1)
+    check_counts(ways=ways, shots=shots, queries=queries)
+    classes, most = jax.tree.leaves(x)[0].shape[:2]
+    available = classes * (4 if rotations else 1)
     if ways > available:
         raise ValueError(f"ways must be at most the number of classes; got ways={ways} and {available} classes.")
     if counts.min() < shots + queries:
@@ -74,28 +78,40 @@ def from_classes(
             f"shots + queries must be at most the examples of every class; got {shots} + {queries} and class {name} with "
             f"{counts[worst]}."
         )
-    if rotations and (x.ndim != 5 or x.shape[2] != x.shape[3]):
-        raise ValueError(f"rotations need square images [n, size, size, channels]; got {('n', *x.shape[2:])}.")
-    data = {"x": jnp.asarray(x), "counts": jnp.asarray(counts)}
+    if rotations and (not hasattr(x, "ndim") or x.ndim != 5 or x.shape[2] != x.shape[3]):
+        raise ValueError(f"rotations need square images [n, size, size, channels]; got {kinds(x)} by class.")
+    data = {"x": jax.tree.map(jnp.asarray, x), "counts": jnp.asarray(counts)}
 
-    def sample(data: dict[str, jax.Array], key: jax.Array) -> Episode:
+    def sample(data: dict[str, Any], key: jax.Array) -> Episode:
         class_key, example_key = jax.random.split(key)
         chosen = jax.lax.top_k(jax.random.uniform(class_key, (available,)), ways)[1]
-        turns, chosen = (chosen // len(x), chosen % len(x)) if rotations else (None, chosen)
-        ranks = jax.random.uniform(example_key, (ways, x.shape[1]))
-        ranks = jnp.where(jnp.arange(x.shape[1])[None] < data["counts"][chosen][:, None], ranks, -1)
+        turns, chosen = (chosen // classes, chosen % classes) if rotations else (None, chosen)
+        ranks = jax.random.uniform(example_key, (ways, most))
+        ranks = jnp.where(jnp.arange(most)[None] < data["counts"][chosen][:, None], ranks, -1)
         examples = jax.lax.top_k(ranks, shots + queries)[1]
-        drawn = _as_float(data["x"][chosen[:, None], examples])
+        drawn = jax.tree.map(lambda leaf: as_float(leaf[chosen[:, None], examples]), data["x"])
         drawn = drawn if turns is None else jax.vmap(_rotate)(drawn, turns)
         labels = jnp.tile(jnp.arange(ways)[:, None], shots + queries)
 
         def rows(start: int, stop: int) -> Batch:
-            x, y = drawn[:, start:stop], labels[:, start:stop]
-            return Batch(x.reshape(-1, *x.shape[2:]), y.reshape(-1))
+            parts = jax.tree.map(lambda leaf: leaf[:, start:stop], (drawn, labels))
+            return Batch(*jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), parts))
 
-        return Episode(rows(0, shots), rows(shots, shots + queries))
+        return Episode(rows(0, shots), rows(shots, shots + queries), jnp.ones(ways, bool))
 
     return Sampler(data, sample)
+
+
+def on_host(name: str, values: Any) -> Any:
+    """Makes NumPy arrays of an array, a list of numbers, or a pytree of arrays.
+
+    Raises:
+      ValueError: if something is not made of numbers.
+    """
+    if isinstance(values, list):
+        values = np.asarray(values)
+    check_numbers(name, values)
+    return jax.tree.map(np.asarray, values)
 
 
 def _rotate(images: jax.Array, turns: jax.Array) -> jax.Array:
@@ -103,23 +119,20 @@ def _rotate(images: jax.Array, turns: jax.Array) -> jax.Array:
     return jax.lax.switch(turns, [lambda images, k=k: jnp.rot90(images, k, axes=(1, 2)) for k in range(4)], images)
 
 
-def _as_float(x: jax.Array) -> jax.Array:
+def as_float(x: jax.Array) -> jax.Array:
+    """Turns bytes into floats in [0, 1], and leaves everything else."""
     # A product: XLA turns a division by a constant into one under jit only, and the episode would differ in the last bit.
     return x * jnp.asarray(1 / 255, float) if x.dtype == jnp.uint8 else x
 
 
-def _check_arrays(x: np.ndarray, y: np.ndarray) -> None:
-    if y.ndim != 1 or len(x) != len(y):
-        raise ValueError(f"y must be [n] with one label per row of x; got y {y.shape} and x {x.shape}.")
+def _check_arrays(x: Any, y: np.ndarray) -> None:
+    if y.ndim != 1 or any(leaf.shape[:1] != y.shape for leaf in jax.tree.leaves(x)):
+        raise ValueError(f"y must be [n] with one label per row of x; got y {y.shape} and x {shapes(x)}.")
     if not np.issubdtype(y.dtype, np.integer):
         raise ValueError(f"y must hold integer labels; got dtype {y.dtype}.")
-    if not len(y):
+    if not count_rows(x):
         raise ValueError("x must hold at least one example; got none.")
-    if np.issubdtype(x.dtype, np.floating) and not np.isfinite(x).all():
-        raise ValueError(f"x must be finite; got {int((~np.isfinite(x)).sum())} values that are NaN or infinite.")
-
-
-def _check_counts(ways: int, shots: int, queries: int) -> None:
-    for name, value in {"ways": ways, "shots": shots, "queries": queries}.items():
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1; got {value}.")
+    if any(0 in leaf.shape for leaf in jax.tree.leaves(x)):
+        raise ValueError(f"x must hold at least one number per example; got {shapes(x)}.")
+    if wrong := not_finite(x):
+        raise ValueError(f"x must be finite; got {wrong} values that are NaN or infinite.")

@@ -31,7 +31,7 @@ def task(seed, rows=WAYS * SHOTS, queries=8):
 def test_prototypes_and_predictions_are_those_of_scikit_learn(x64, rows):
     """Balanced and unbalanced supports."""
     episode = task(0, rows, queries=50)
-    learner = jmeta.prototypical_networks(IDENTITY, ways=WAYS)
+    learner = jmeta.prototypical_networks(IDENTITY)
     params = learner.init(KEY, episode)
     prototypes = learner.adapt(params, KEY, episode.support)
     outputs = learner.predict(params, prototypes, jnp.asarray(episode.query.x))
@@ -45,7 +45,7 @@ def test_prototypes_and_predictions_are_those_of_scikit_learn(x64, rows):
 def test_gradient_is_finite_where_queries_lie_on_prototypes():
     """Squared distances: a norm would be NaN here."""
     support = jmeta.Batch(jnp.ones((WAYS, 5)), jnp.arange(WAYS))
-    learner = jmeta.prototypical_networks(IDENTITY, ways=WAYS)
+    learner = jmeta.prototypical_networks(IDENTITY)
     gradient = jax.grad(learner.loss, has_aux=True)({"scale": jnp.ones(5)}, KEY, jmeta.Episode(support, support))[0]
     assert np.isfinite(gradient["scale"]).all()
 
@@ -55,7 +55,7 @@ def loss_and_gradient(learner, episode):
     return loss, gradient["scale"]
 
 
-LEARNER = jmeta.prototypical_networks(IDENTITY, ways=WAYS)
+LEARNER = jmeta.prototypical_networks(IDENTITY)
 EVALUATE = jax.jit(lambda episode: loss_and_gradient(LEARNER, episode))
 
 
