@@ -1,26 +1,62 @@
-"""Metrics that optax and scikit-learn lack in the form ``(outputs [n, ...], targets [n, ...]) -> [n, ...]``."""
+"""Metrics of single rows, ``(outputs [n, ...], targets [n, ...]) -> [n, ...]``: what :func:`jmeta.evaluate` averages."""
 
 import jax
 import jax.numpy as jnp
 
+from jmeta._metrics.entries import has_one_logit
+
 
 def accuracy(outputs: jax.Array, targets: jax.Array) -> jax.Array:
-    """Marks with 1 each row whose largest logit is that of its label.
+    """Marks with 1 each label that is predicted right.
+
+    Of several logits per label the largest decides. One logit per label, which is one of two classes or one of several labels that
+    do not exclude each other, is decided by its sign: above 0 it predicts label 1. NaN logits give NaN, not the luck of class 0.
 
     >>> import jax.numpy as jnp
     >>> accuracy(jnp.array([[0.1, 0.9], [0.8, 0.2]]), jnp.array([1, 1])).tolist()
     [1.0, 0.0]
+    >>> accuracy(jnp.array([0.9, -0.8]), jnp.array([1, 1])).tolist()
+    [1.0, 0.0]
+
+    Args:
+      outputs: logits ``[..., ways]``; or one per label, of the targets' shape or with a trailing 1.
+      targets: ``[...]`` integer labels, or booleans.
 
     Raises:
-      ValueError: if the targets are no integers, or not one per row of logits.
+      ValueError: if the targets are no labels, the outputs no logits, or their shapes do not fit.
     """
-    if not jnp.issubdtype(targets.dtype, jnp.integer):
-        raise ValueError(f"targets must hold integer labels; got dtype {targets.dtype}.")
-    if outputs.shape[:-1] != targets.shape:
-        raise ValueError(
-            f"targets must have one label per row of outputs; got targets {targets.shape} and outputs {outputs.shape}."
-        )
-    return (outputs.argmax(axis=-1) == targets).astype(jnp.float32)
+    if has_one_logit(outputs, targets):
+        logits = outputs.reshape(targets.shape)
+        right, undefined = (logits > 0) == targets, jnp.isnan(logits)
+    else:
+        right, undefined = jnp.argmax(outputs, axis=-1) == targets, jnp.isnan(outputs).any(axis=-1)
+    return jnp.where(undefined, jnp.nan, right.astype(jnp.float32))
+
+
+def negative_log_likelihood(outputs: jax.Array, targets: jax.Array) -> jax.Array:
+    r"""Computes :math:`-\log p(\text{target})` in nats, of the softmax of several logits or the sigmoid of one.
+
+    A label that is not among the classes gives NaN.
+
+    >>> import jax.numpy as jnp
+    >>> negative_log_likelihood(jnp.array([[0.0, 0.0], [0.0, 100.0]]), jnp.array([0, 0])).round().tolist()  # log 2 is 0.69
+    [1.0, 100.0]
+
+    Args:
+      outputs: logits, as for :func:`accuracy`.
+      targets: ``[...]`` integer labels, or booleans.
+
+    Raises:
+      ValueError: if the targets are no labels, the outputs no logits, or their shapes do not fit.
+    """
+    one_logit = has_one_logit(outputs, targets)
+    logits, labels = outputs.astype(jnp.promote_types(outputs.dtype, jnp.float32)), targets.astype(int)
+    if one_logit:
+        ways, values = 2, jax.nn.softplus(jnp.where(labels == 1, -1, 1) * logits.reshape(labels.shape))
+    else:
+        ways = logits.shape[-1]
+        values = -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[..., None], axis=-1)[..., 0]
+    return jnp.where((labels >= 0) & (labels < ways), values, jnp.nan)
 
 
 def squared_error(outputs: jax.Array, targets: jax.Array) -> jax.Array:
@@ -29,6 +65,19 @@ def squared_error(outputs: jax.Array, targets: jax.Array) -> jax.Array:
     Raises:
       ValueError: if the shapes differ, which would broadcast to all pairs of rows.
     """
+    return jnp.square(_difference(outputs, targets))
+
+
+def absolute_error(outputs: jax.Array, targets: jax.Array) -> jax.Array:
+    """Takes the differences without their signs.
+
+    Raises:
+      ValueError: if the shapes differ, which would broadcast to all pairs of rows.
+    """
+    return jnp.abs(_difference(outputs, targets))
+
+
+def _difference(outputs: jax.Array, targets: jax.Array) -> jax.Array:
     if outputs.shape != targets.shape:
         raise ValueError(f"outputs and targets must have one shape; got {outputs.shape} and {targets.shape}.")
-    return jnp.square(outputs - targets)
+    return outputs - targets
