@@ -1,4 +1,4 @@
-"""Metrics: of single rows, of all rows at once, and of one method against another.
+"""Metrics: of single rows, of all rows at once, with intervals, and of one method against another.
 
 *Row metrics*, ``(outputs [n, ...], targets [n, ...]) -> [n, ...]``, are what :func:`jmeta.evaluate` averages. They run inside jit.
 
@@ -13,7 +13,7 @@ once, and never averaged over batches or episodes. Common to all:
 - What is undefined for a class, a label or a column is left out of the mean over them. Where nothing is left, the metric is NaN.
 - ``ValueError`` where shapes or types do not fit, or where an entry with a weight above 0 is not finite or no label.
 
-:func:`delta_m` compares a method's metrics with a baseline's.
+:func:`measure` gives both an interval; :func:`delta_m` compares a method's metrics with a baseline's.
 """
 
 from collections.abc import Mapping
@@ -22,12 +22,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jmeta._metrics.bootstrap import Predictions, measure
 from jmeta._metrics.decisions import f1_score, mean_iou, precision, recall
 from jmeta._metrics.entries import has_one_logit
 from jmeta._metrics.regression import explained_variance, r2_score
 from jmeta._metrics.scores import average_precision, calibration_error, roc_auc
 
 __all__ = [
+    "Predictions",
     "absolute_error",
     "accuracy",
     "average_precision",
@@ -36,6 +38,7 @@ __all__ = [
     "explained_variance",
     "f1_score",
     "mean_iou",
+    "measure",
     "negative_log_likelihood",
     "precision",
     "r2_score",
