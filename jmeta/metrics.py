@@ -1,26 +1,104 @@
-"""Metrics that optax and scikit-learn lack in the form ``(outputs [n, ...], targets [n, ...]) -> [n, ...]``."""
+"""Metrics: of single rows, of all rows at once, with intervals, and of one method against another.
+
+*Row metrics*, ``(outputs [n, ...], targets [n, ...]) -> [n, ...]``, are what :func:`jmeta.evaluate` averages. They run inside jit.
+
+*Set metrics*, ``(outputs, targets, weights=None) -> float``, are no means over rows: they are computed on the host, of all rows at
+once, and never averaged over batches or episodes. Common to all:
+
+- Outputs are logits for classification, ``[..., ways]`` for integer targets ``[...]``. One logit per label has the targets' shape,
+  ``[n]`` for one label (0 or 1) or ``[n, k]`` for k labels that do not exclude each other; or a trailing 1, and then all entries of
+  the targets are of one label. Its sign decides: above 0 it predicts label 1.
+- Weights have the first axes of the targets, ``[n]`` or more, and say what each entry counts. A whole number counts like so many
+  repeated entries. An entry with weight 0 is absent: it may hold NaN, and changes nothing.
+- What is undefined for a class, a label or a column is left out of the mean over them. Where nothing is left, the metric is NaN.
+- ``ValueError`` where shapes or types do not fit, or where an entry with a weight above 0 is not finite or no label.
+
+:func:`measure` gives both an interval; :func:`delta_m` compares a method's metrics with a baseline's.
+"""
+
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from jmeta._metrics.bootstrap import Predictions, measure
+from jmeta._metrics.decisions import f1_score, mean_iou, precision, recall
+from jmeta._metrics.entries import has_one_logit
+from jmeta._metrics.regression import explained_variance, r2_score
+from jmeta._metrics.scores import average_precision, calibration_error, roc_auc
+
+__all__ = [
+    "Predictions",
+    "absolute_error",
+    "accuracy",
+    "average_precision",
+    "calibration_error",
+    "delta_m",
+    "explained_variance",
+    "f1_score",
+    "mean_iou",
+    "measure",
+    "negative_log_likelihood",
+    "precision",
+    "r2_score",
+    "recall",
+    "roc_auc",
+    "squared_error",
+]
 
 
 def accuracy(outputs: jax.Array, targets: jax.Array) -> jax.Array:
-    """Marks with 1 each row whose largest logit is that of its label.
+    """Marks with 1 each label that is predicted right.
+
+    Of several logits per label the largest decides. One logit per label, which is one of two classes or one of several labels that
+    do not exclude each other, is decided by its sign: above 0 it predicts label 1. NaN logits give NaN, not the luck of class 0.
 
     >>> import jax.numpy as jnp
     >>> accuracy(jnp.array([[0.1, 0.9], [0.8, 0.2]]), jnp.array([1, 1])).tolist()
     [1.0, 0.0]
+    >>> accuracy(jnp.array([0.9, -0.8]), jnp.array([1, 1])).tolist()
+    [1.0, 0.0]
+
+    Args:
+      outputs: logits ``[..., ways]``; or one per label, of the targets' shape or with a trailing 1.
+      targets: ``[...]`` integer labels, or booleans.
 
     Raises:
-      ValueError: if the targets are no integers, or not one per row of logits.
+      ValueError: if the targets are no labels, the outputs no logits, or their shapes do not fit.
     """
-    if not jnp.issubdtype(targets.dtype, jnp.integer):
-        raise ValueError(f"targets must hold integer labels; got dtype {targets.dtype}.")
-    if outputs.shape[:-1] != targets.shape:
-        raise ValueError(
-            f"targets must have one label per row of outputs; got targets {targets.shape} and outputs {outputs.shape}."
-        )
-    return (outputs.argmax(axis=-1) == targets).astype(jnp.float32)
+    if has_one_logit(outputs, targets):
+        logits = outputs.reshape(targets.shape)
+        right, undefined = (logits > 0) == targets, jnp.isnan(logits)
+    else:
+        right, undefined = jnp.argmax(outputs, axis=-1) == targets, jnp.isnan(outputs).any(axis=-1)
+    return jnp.where(undefined, jnp.nan, right.astype(jnp.float32))
+
+
+def negative_log_likelihood(outputs: jax.Array, targets: jax.Array) -> jax.Array:
+    r"""Computes :math:`-\log p(\text{target})` in nats, of the softmax of several logits or the sigmoid of one.
+
+    A label that is not among the classes gives NaN.
+
+    >>> import jax.numpy as jnp
+    >>> negative_log_likelihood(jnp.array([[0.0, 0.0], [0.0, 100.0]]), jnp.array([0, 0])).round().tolist()  # log 2 is 0.69
+    [1.0, 100.0]
+
+    Args:
+      outputs: logits, as for :func:`accuracy`.
+      targets: ``[...]`` integer labels, or booleans.
+
+    Raises:
+      ValueError: if the targets are no labels, the outputs no logits, or their shapes do not fit.
+    """
+    one_logit = has_one_logit(outputs, targets)
+    logits, labels = outputs.astype(jnp.promote_types(outputs.dtype, jnp.float32)), targets.astype(int)
+    if one_logit:
+        ways, values = 2, jax.nn.softplus(jnp.where(labels == 1, -1, 1) * logits.reshape(labels.shape))
+    else:
+        ways = logits.shape[-1]
+        values = -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[..., None], axis=-1)[..., 0]
+    return jnp.where((labels >= 0) & (labels < ways), values, jnp.nan)
 
 
 def squared_error(outputs: jax.Array, targets: jax.Array) -> jax.Array:
@@ -29,6 +107,53 @@ def squared_error(outputs: jax.Array, targets: jax.Array) -> jax.Array:
     Raises:
       ValueError: if the shapes differ, which would broadcast to all pairs of rows.
     """
+    return jnp.square(_difference(outputs, targets))
+
+
+def absolute_error(outputs: jax.Array, targets: jax.Array) -> jax.Array:
+    """Takes the differences without their signs.
+
+    Raises:
+      ValueError: if the shapes differ, which would broadcast to all pairs of rows.
+    """
+    return jnp.abs(_difference(outputs, targets))
+
+
+def _difference(outputs: jax.Array, targets: jax.Array) -> jax.Array:
     if outputs.shape != targets.shape:
         raise ValueError(f"outputs and targets must have one shape; got {outputs.shape} and {targets.shape}.")
-    return jnp.square(outputs - targets)
+    return outputs - targets
+
+
+def delta_m(method: Mapping[str, float], baseline: Mapping[str, float], *, higher_is_better: Mapping[str, bool]) -> float:
+    r"""Averages the relative changes of all metrics from a baseline to a method, in percent; above 0 the method is worse.
+
+    .. math:: \Delta_m = \frac{100}{M} \sum_{i=1}^{M} (-1)^{h_i} \frac{m_i - b_i}{|b_i|}
+
+    with :math:`h_i = 1` where higher is better. The measure is that of Maninis et al. 2019 (1904.08918), the sign that of the
+    tables since, where theirs is opposite. A negative baseline does not turn it round, because its absolute value divides.
+
+    >>> better = {"error": False, "accuracy": True}
+    >>> delta_m({"error": 0.75, "accuracy": 80.0}, {"error": 1.0, "accuracy": 64.0}, higher_is_better=better)
+    -25.0
+
+    Args:
+      method: metric by name.
+      baseline: metric by name, as a rule of models that were each trained on one task alone.
+      higher_is_better: by name, whether a higher value of the metric is better.
+
+    Raises:
+      ValueError: if the three do not have the same names, there is none, or a baseline is 0.
+    """
+    if not baseline or not set(method) == set(baseline) == set(higher_is_better):
+        raise ValueError(
+            "method, baseline and higher_is_better must name the same metrics, at least one; "
+            f"got {sorted(method)}, {sorted(baseline)} and {sorted(higher_is_better)}."
+        )
+    if zeros := sorted(name for name, value in baseline.items() if value == 0):
+        raise ValueError(f"baseline must differ from 0, which no change is relative to; got 0 for {zeros}.")
+    worse = [
+        (baseline[name] - method[name] if higher else method[name] - baseline[name]) / abs(baseline[name])
+        for name, higher in higher_is_better.items()
+    ]
+    return 100 * float(np.mean(worse))

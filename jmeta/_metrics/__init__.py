@@ -1,0 +1,1 @@
+"""What :mod:`jmeta.metrics` offers beside metrics of single rows."""
