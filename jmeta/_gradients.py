@@ -8,18 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jmeta._objectives import (
-    any_present,
-    count_tasks,
-    is_combined_by,
-    mean_metrics,
-    mean_of_present,
-    mean_over_tasks,
-    one_task,
-    prefixed,
-    split_by_name,
-    weighted_sum,
-)
+from jmeta._objectives import count_tasks, is_combined_by, mean_over_tasks, one_task, split_by_name, weighted_sum
+from jmeta._presence import any_present, mean_metrics, mean_of_present, prefixed
 from jmeta._types import PRESENT, Metrics, Objective, Params
 
 ValueAndGradient = Callable[..., tuple[tuple[jax.Array, Metrics], Params]]

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jmeta._rows import like
+from jmeta._presence import all_present, any_present, mean_metrics, mean_of_present, prefixed
 from jmeta._types import PRESENT, EncoderHead, Metrics, Objective, Objectives, Params
 
 
@@ -238,43 +238,6 @@ def split_by_name(key: jax.Array, names: Mapping[str, Any], data: Any) -> Sequen
         got = sorted(data) if isinstance(data, Mapping) else type(data).__name__
         raise ValueError(f"data must be a mapping with an entry for each of {sorted(names)}; got {got}.")
     return list(zip(sorted(names), jax.random.split(key, len(names)), strict=True))
-
-
-def prefixed(name: str, metrics: Metrics) -> Metrics:
-    """Names the metrics of one kind; those of an absent task are NaN, which stands for nothing."""
-    present = metrics.get(PRESENT)
-    return {
-        f"{name}/{metric}": value if present is None else jnp.where(present, value, jnp.nan)
-        for metric, value in metrics.items()
-        if metric != PRESENT
-    }
-
-
-def mean_of_present(values: jax.Array, present: jax.Array | None) -> jax.Array:
-    """Averages ``[tasks]`` values over the tasks that are present; 0 without any."""
-    if present is None:
-        return values.mean(axis=0)
-    return jnp.where(like(present, values), values, 0).sum(axis=0) / jnp.maximum(present.sum(), 1)
-
-
-def mean_metrics(metrics: Metrics) -> Metrics:
-    """Averages the metrics ``[tasks]`` of the tasks that are present, and says whether any is."""
-    present = metrics.get(PRESENT)
-    means = {name: mean_of_present(values, present) for name, values in metrics.items() if name != PRESENT}
-    return means if present is None else means | {PRESENT: present.any()}
-
-
-def all_present(present: Sequence[tuple[jax.Array | None, int]]) -> Metrics:
-    """Says of each task of several kinds whether it is present, ``[tasks]``, where that is not plain."""
-    if all(known is None for known, _ in present):
-        return {}
-    return {PRESENT: jnp.concatenate([jnp.ones(tasks, bool) if known is None else known for known, tasks in present])}
-
-
-def any_present(present: Sequence[jax.Array | None]) -> Metrics:
-    """Says whether one of several kinds of task is present, where that is not plain."""
-    known = [value for value in present if value is not None]
-    return {PRESENT: jnp.stack(known).any()} if len(known) == len(present) else {}
 
 
 def is_combined_by(objective: Any, combinator: Callable[..., Any]) -> bool:

@@ -8,6 +8,7 @@ from jmeta._estimates import Estimate, estimate
 from jmeta._gradients import value_and_gradient
 from jmeta._learners import gradient_based
 from jmeta._loading import load_params
+from jmeta._metrics.bootstrap import Predictions, measure
 from jmeta._objectives import joint_gradients, mixture, on_head, over_tasks, task_gradients, task_losses
 from jmeta._optimizers import penalize, trainable
 from jmeta._phases import alternate, alternating_state
@@ -30,8 +31,9 @@ from jmeta._types import (
 )
 from jmeta._validation import check_episode
 from jmeta.evaluation import Evaluation, evaluate, paired_difference, validator
-from jmeta.metrics import accuracy, squared_error
+from jmeta.metrics import absolute_error, accuracy, delta_m, negative_log_likelihood, squared_error
 from jmeta.models import compose, from_equinox, from_functions, from_linen, from_nnx
+from jmeta.predictions import predict_batch, predict_episodes
 from jmeta.sharding import shard_tasks
 from jmeta.training import Best, Fitted, fit
 
@@ -53,9 +55,11 @@ __all__ = [
     "Model",
     "Objective",
     "ObjectiveWithMemory",
+    "Predictions",
     "Sampler",
     "TrainState",
     "Weighting",
+    "absolute_error",
     "accuracy",
     "alternate",
     "alternating_state",
@@ -63,6 +67,7 @@ __all__ = [
     "compose",
     "compute_in",
     "cost",
+    "delta_m",
     "does_not_fit",
     "estimate",
     "evaluate",
@@ -80,11 +85,15 @@ __all__ = [
     "load",
     "load_params",
     "make_step",
+    "measure",
     "mixture",
+    "negative_log_likelihood",
     "on_head",
     "over_tasks",
     "paired_difference",
     "penalize",
+    "predict_batch",
+    "predict_episodes",
     "query_loss",
     "score",
     "shard_tasks",

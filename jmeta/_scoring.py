@@ -5,8 +5,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jmeta._rows import counts_of, fill_absent, fill_batch, mean_over_rows, presence, shield
-from jmeta._types import PRESENT, Adapt, Batch, Episode, LearnerLoss, LossFn, Mask, Metrics, Params, Predict
+from jmeta._presence import with_presence
+from jmeta._rows import counts_of, fill_absent, fill_batch, mean_over_rows, shield
+from jmeta._types import Adapt, Batch, Episode, LearnerLoss, LossFn, Mask, Metrics, Params, Predict
 from jmeta._validation import check_one_task, kinds, shapes
 
 
@@ -76,12 +77,6 @@ def query_loss(adapt: Adapt, predict: Predict, loss_fn: LossFn) -> LearnerLoss:
         return value, with_presence({"loss": value}, query)
 
     return loss
-
-
-def with_presence(metrics: Metrics, batch: Batch) -> Metrics:
-    """Adds to the metrics of a task whether anything in it counts, where that is not plain."""
-    present = presence(batch)
-    return metrics if present is None else metrics | {PRESENT: present}
 
 
 def _check_values(name: str, values: Any, outputs: Any, targets: Any) -> None:

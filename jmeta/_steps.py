@@ -10,7 +10,8 @@ import optax
 
 from jmeta._gradients import value_and_gradient
 from jmeta._named import count_of
-from jmeta._objectives import gives_gradients, mean_of_present
+from jmeta._objectives import gives_gradients
+from jmeta._presence import mean_of_present
 from jmeta._types import PRESENT, Aggregation, Metrics, ObjectiveWithMemory, Params, Tasks, Weighting
 
 

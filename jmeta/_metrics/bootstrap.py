@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jmeta._estimates import Estimate
 from jmeta._metrics.entries import weights_like
-from jmeta.evaluation import Estimate
 
 
 class Predictions(NamedTuple):

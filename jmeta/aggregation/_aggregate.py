@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import optax
 
-from jmeta._objectives import mean_of_present
+from jmeta._presence import mean_of_present
 from jmeta._types import Aggregation, Aggregator, EncoderHead, Params, Tasks
 
 

@@ -1,9 +1,12 @@
 """Several tasks in one network."""
 
-from jmeta.multitask._hard_sharing import MultitaskModel, Task, hard_parameter_sharing
+from jmeta.multitask._evaluation import evaluate_tasks
+from jmeta.multitask._hard_sharing import hard_parameter_sharing
+from jmeta.multitask._multitask import MultitaskModel, Task
 
 __all__ = [
     "MultitaskModel",
     "Task",
+    "evaluate_tasks",
     "hard_parameter_sharing",
 ]

@@ -1,45 +1,20 @@
 """Hard parameter sharing (Caruana, 1997, *Multitask Learning*): one encoder, one head per task."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jmeta._objectives import all_present, mean_of_present, prefixed, through_features
+from jmeta._objectives import through_features
+from jmeta._presence import all_present, mean_of_present, prefixed, with_presence
 from jmeta._rows import fill, fill_batch
-from jmeta._scoring import score, with_presence
-from jmeta._types import PRESENT, Batch, EncoderHead, Key, LossFn, Mask, Metrics, Model, Objective, Params
+from jmeta._scoring import score
+from jmeta._types import PRESENT, Batch, EncoderHead, Key, Mask, Metrics, Model, Objective, Params
 from jmeta._validation import check_rows
 from jmeta.models import compose
-
-
-class Task(NamedTuple):
-    """One task of a multi-task model: its head on the shared features, and its loss."""
-
-    head: Model
-    loss_fn: LossFn
-
-
-class MultitaskModel(NamedTuple):
-    """A multi-task model as pure functions.
-
-    Attributes:
-      init: ``(key, data) -> EncoderHead(encoder, {name: head})`` parameters; ``data`` is ``{name: Batch}``, or the one ``Batch`` of
-        tasks that share their input.
-      predict: ``(params, name, x, *, key=None, mask=None) -> outputs`` of one task.
-      objectives: by name, each on a ``Batch`` of its own; for ``mixture``, ``task_losses`` and ``task_gradients``.
-      joint_losses: ``(params, key, Batch(x, {name: y}, mask, {name: weights}), *, step=0) -> (losses [tasks], metrics)`` in the
-        order of the names, for tasks that share their input; the encoder runs once. A label that is missing has weight 0.
-      names: of the tasks, in the order of their losses.
-    """
-
-    init: Callable[[jax.Array, Any], Params]
-    predict: Callable[..., Any]
-    objectives: dict[str, Objective]
-    joint_losses: Objective
-    names: tuple[str, ...]
+from jmeta.multitask._multitask import MultitaskModel, Task, of_names, of_tasks
 
 
 def hard_parameter_sharing(encoder: Model, tasks: Mapping[str, Task]) -> MultitaskModel:
@@ -58,7 +33,7 @@ def hard_parameter_sharing(encoder: Model, tasks: Mapping[str, Task]) -> Multita
     models = {name: compose(encoder, tasks[name].head) for name in names}
 
     def init(key: jax.Array, data: Batch | Mapping[str, Batch]) -> Params:
-        x = {name: (data if isinstance(data, Batch) else _of_names(names, data, "data")[name]).x for name in names}
+        x = {name: (data if isinstance(data, Batch) else of_names(names, data, "data")[name]).x for name in names}
         # Every head with its own key; the encoder with the first.
         keys = jax.random.split(key, len(names))
         params = {name: models[name].init(head_key, x[name]) for name, head_key in zip(names, keys, strict=True)}
@@ -103,21 +78,3 @@ def hard_parameter_sharing(encoder: Model, tasks: Mapping[str, Task]) -> Multita
 
     joint_losses = functools.partial(through_features, encode, losses_of)
     return MultitaskModel(init, predict, {name: objective(name) for name in names}, joint_losses, names)
-
-
-def _of_names(names: Sequence[str], data: Any, what: str) -> dict[str, Any]:
-    if not isinstance(data, Mapping) or set(data) != set(names):
-        got = sorted(data) if isinstance(data, Mapping) else type(data).__name__
-        raise ValueError(f"{what} must be a mapping with an entry for each of {[*names]}; got {got}.")
-    return {name: data[name] for name in names}
-
-
-def of_tasks(names: Sequence[str], batch: Batch) -> dict[str, Batch]:
-    """Parts ``Batch(x, {name: y}, mask, {name: weights})`` into a batch for each task.
-
-    Raises:
-      ValueError: if targets or weights do not have the names of the tasks.
-    """
-    targets = _of_names(names, batch.y, "y")
-    weights = dict.fromkeys(names) if batch.weights is None else _of_names(names, batch.weights, "weights")
-    return {name: Batch(batch.x, targets[name], batch.mask, weights[name]) for name in names}
