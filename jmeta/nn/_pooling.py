@@ -17,8 +17,7 @@ def max_pool(x: jax.Array, window_shape: Sequence[int], strides: Sequence[int] |
 
     Of equal values the first has the derivative.
     """
-    ones = (1,) * len(window_shape)
-    axes = window_axes(x.shape[1:-1], window_shape, strides or ones, padding, ones)
+    axes = window_axes(x.shape[1:-1], window_shape, strides, padding)
     if all(axis.stride == axis.taps and axis.low == 0 == axis.high for axis in axes):
         return _tiled_maximum(_tiles(x, tuple(window_shape)))
     lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.inexact) else jnp.iinfo(x.dtype).min
@@ -36,8 +35,7 @@ def avg_pool(
 
     Padding counts as zeros, or with ``count_include_pad=False`` not at all.
     """
-    ones = (1,) * len(window_shape)
-    axes = window_axes(x.shape[1:-1], window_shape, strides or ones, padding, ones)
+    axes = window_axes(x.shape[1:-1], window_shape, strides, padding)
     total = functools.reduce(jnp.add, _windows(x, axes, 0))
     if count_include_pad:
         return total / math.prod(window_shape)
