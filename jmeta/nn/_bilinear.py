@@ -65,6 +65,8 @@ def _compute(
     computed = jnp.promote_types(left.dtype, right.dtype)
     if on_cpu and computed in (jnp.bfloat16, jnp.float16):
         computed = jnp.dtype(jnp.float32)  # partial sums keep their digits, and the CPU would widen them anyway
+    elif not jnp.issubdtype(computed, jnp.inexact):
+        computed = jnp.promote_types(computed, dtype)  # sums of narrow integers overflow
     left, right = left.astype(computed), right.astype(computed)
     shape = of.shape(left, right, axes)
     if 0 in (*left.shape, *right.shape, *shape) or not all(map(phases, axes)):

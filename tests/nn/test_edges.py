@@ -114,6 +114,26 @@ def test_pooling_at_the_edge_is_flaxs(x64):
     compare(*(results([top, mean, functools.partial(mean, count_include_pad=False)]) for top, mean in POOLS), 1e-12)
 
 
+# 300 ones are 256 in bfloat16, whose integers are even from there on, and 44 in bytes.
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.uint8])
+def test_an_average_is_summed_in_digits_enough(dtype):
+    x = jnp.ones((1, 300, 1), dtype)
+    for average in jax.jit(lambda x: [avg_pool(x, (300,), count_include_pad=include) for include in (True, False)])(x):
+        np.testing.assert_array_equal(average.astype(jnp.float32), linen.avg_pool(x.astype(jnp.float32), (300,)))
+        assert average.dtype == (jnp.float32 if dtype == jnp.uint8 else dtype)
+
+
+def test_truth_values_are_pooled_as_flax_pools_them():
+    x = jnp.asarray([True, False, False, False]).reshape(1, 4, 1)
+    np.testing.assert_array_equal(max_pool(x, (2,), (2,), ((2, 2),)), linen.max_pool(x, (2,), (2,), ((2, 2),)))
+
+
+def test_narrow_integers_are_summed_in_the_type_of_the_result():
+    x, kernel = jnp.full((1, 3, 2), 100, jnp.int8), jnp.ones((2, 2, 1), jnp.int8)
+    options = {"window_strides": (1,), "padding": "SAME", "dimension_numbers": LAYOUTS[3], "preferred_element_type": jnp.int32}
+    np.testing.assert_array_equal(conv_general_dilated(x, kernel, **options), lax.conv_general_dilated(x, kernel, **options))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
