@@ -10,8 +10,9 @@ import pytest
 from flax import linen
 from jax import lax
 
-from jmeta.nn import avg_pool, conv_general_dilated, max_pool
+from jmeta.nn import BatchStatistics, ConvolutionalEncoder, MultilayerPerceptron, avg_pool, conv_general_dilated, max_pool
 
+KEY = jax.random.key(0)
 LAYOUTS = {3: ("NWC", "WIO", "NWC"), 4: ("NHWC", "HWIO", "NHWC"), 5: ("NDHWC", "DHWIO", "NDHWC")}
 POOLS = [(max_pool, avg_pool), (linen.max_pool, linen.avg_pool)]
 # input, kernel, strides, padding, dilation
@@ -176,3 +177,52 @@ def test_a_convolution_that_fits_no_array_says_so(options, message):
     lhs, rhs = jnp.zeros(options.pop("lhs")), jnp.zeros(options.pop("rhs"))
     with pytest.raises(ValueError, match=message):
         conv_general_dilated(lhs, rhs, **options)
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "message"),
+    [
+        (ConvolutionalEncoder((2,) * 4), (3, 8, 28, 1), "at least 16 x 16 pixels, which 4 blocks halve to one; got 8 x 28"),
+        (ConvolutionalEncoder((2, 2), pooling=False), (3, 28, 28), r"images \[n, height, width, channels\] .* got \(3, 28, 28\)"),
+        (ConvolutionalEncoder((2, 2), pooling=False), (3, 0, 28, 1), r"at least one pixel and one channel; got \(3, 0, 28, 1\)"),
+        (ConvolutionalEncoder((2, 2)), (3, 28, 28, 0), r"at least one pixel and one channel; got \(3, 28, 28, 0\)"),
+        (MultilayerPerceptron((2, 2)), (3, 4, 0), r"at least one number in each example; got \(3, 4, 0\)"),
+        (MultilayerPerceptron((2, 2)), (), r"x must be \[n, ...\] .* got \(\)"),
+    ],
+)
+def test_an_input_without_a_number_is_refused(module, shape, message):
+    with pytest.raises(ValueError, match=message):
+        module.init(KEY, jnp.zeros(shape))
+
+
+def test_the_smallest_images_give_one_pixel():
+    encoder = ConvolutionalEncoder((2, 2, 3))
+    outputs, _ = jax.eval_shape(lambda x: encoder.init_with_output(KEY, x), jax.ShapeDtypeStruct((5, 8, 9, 1), jnp.float32))
+    assert outputs.shape == (5, 3)
+
+
+@pytest.mark.parametrize("network", [ConvolutionalEncoder, MultilayerPerceptron])
+@pytest.mark.parametrize("features", [(), (4, 0), (-1,), 4])
+def test_a_network_without_a_width_is_refused_at_construction(network, features):
+    with pytest.raises(ValueError, match="features must hold a positive width for each layer, at least one; got"):
+        network(features)
+
+
+@pytest.mark.parametrize(("module", "outputs"), [(ConvolutionalEncoder((2, 3)), 3), (MultilayerPerceptron((2, 3)), 3)])
+def test_no_examples_give_no_outputs_and_no_gradient(module, outputs):
+    params = jax.eval_shape(module.init, KEY, jnp.zeros((1, 4, 4, 1)))
+    params = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), params)
+
+    def total(params):
+        found = module.apply(params, jnp.zeros((0, 4, 4, 1)))
+        return found.sum(), found
+
+    gradient, found = jax.jit(jax.grad(total, has_aux=True))(params)
+    assert found.shape == (0, outputs)
+    assert not any(leaf.any() for leaf in jax.tree.leaves(gradient))
+
+
+@pytest.mark.parametrize("rows", [(1,), (4,), (3, 1)])
+def test_a_mask_of_other_rows_is_refused(rows):
+    with pytest.raises(ValueError, match=r"mask must be \[n\] for x \[n, \.\.\., channels\]; got .* for \(3, 2\)"):
+        BatchStatistics().init(KEY, jnp.ones((3, 2)), jnp.ones(rows, bool))
