@@ -19,7 +19,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from jmeta.nn import _direct, _products
-from jmeta.nn._windows import Axis, output_size
+from jmeta.nn._windows import Axis, output_size, phases
 
 # Up to here, on the CPU, XLA's convolution keeps up on one core with products on two, and compiles in a tenth of their time.
 DIRECT_FLOPS = 20_000_000
@@ -65,8 +65,12 @@ def _compute(
     computed = jnp.promote_types(left.dtype, right.dtype)
     if on_cpu and computed in (jnp.bfloat16, jnp.float16):
         computed = jnp.dtype(jnp.float32)  # partial sums keep their digits, and the CPU would widen them anyway
+    elif not jnp.issubdtype(computed, jnp.inexact):
+        computed = jnp.promote_types(computed, dtype)  # sums of narrow integers overflow
     left, right = left.astype(computed), right.astype(computed)
     shape = of.shape(left, right, axes)
+    if 0 in (*left.shape, *right.shape, *shape) or not all(map(phases, axes)):
+        return jnp.zeros(shape, dtype)  # a sum over nothing: something is empty, or every tap sees padding alone
     if left.shape[0] == 1 and (not on_cpu or (computed == jnp.float32 and _is_small(left, right, shape, axes))):
         result = of.direct(left[0], right[0], axes, precision)
     else:
@@ -84,26 +88,27 @@ def _is_small(left: Any, right: Any, shape: Sequence[int], axes: Sequence[Axis])
 def _batch(of: Map, bind: Callable[..., Any], operands: Sequence[Any], batched: Sequence[Any], **params: Any) -> tuple[Any, int]:
     (left, right), (at_left, at_right) = operands, batched
     if at_left is not None and at_right is not None:
-        left, size = _merged(left, at_left, 0)
+        left, sizes = _merged(left, at_left, 0)
         right, _ = _merged(right, at_right, 0)
-        return _parted(bind(left, right, **params), size, 0)
+        return _parted(bind(left, right, **params), sizes, 0)
     if at_left is not None:
-        left, size = _merged(left, at_left, of.left[0])
-        return _parted(bind(left, right, **params), size, of.left[1])
-    right, size = _merged(right, at_right, of.right[0])
-    return _parted(bind(left, right, **params), size, of.right[1])
+        left, sizes = _merged(left, at_left, of.left[0])
+        return _parted(bind(left, right, **params), sizes, of.left[1])
+    right, sizes = _merged(right, at_right, of.right[0])
+    return _parted(bind(left, right, **params), sizes, of.right[1])
 
 
-def _merged(x: jax.Array, at: Any, dimension: int) -> tuple[jax.Array, int]:
-    """Merges the batched dimension into another, counted without it; gives its size too."""
+def _merged(x: jax.Array, at: Any, dimension: int) -> tuple[jax.Array, tuple[int, int]]:
+    """Merges the batched dimension into another, counted without it; gives the sizes of both too."""
     into = dimension % (x.ndim - 1)
     moved = jnp.moveaxis(x, at, into)
-    return moved.reshape(*moved.shape[:into], -1, *moved.shape[into + 2 :]), x.shape[at]
+    size, other = moved.shape[into : into + 2]
+    return moved.reshape(*moved.shape[:into], size * other, *moved.shape[into + 2 :]), (size, other)
 
 
-def _parted(x: jax.Array, size: int, dimension: int) -> tuple[jax.Array, int]:
+def _parted(x: jax.Array, sizes: tuple[int, int], dimension: int) -> tuple[jax.Array, int]:
     at = dimension % x.ndim
-    return x.reshape(*x.shape[:at], size, -1, *x.shape[at + 1 :]), at
+    return x.reshape(*x.shape[:at], *sizes, *x.shape[at + 1 :]), at
 
 
 def _primitive(name: str, of: Map) -> Any:

@@ -52,6 +52,11 @@ def conv_general_dilated(
     Raises:
       ValueError: for anything not supported, naming it.
     """
+    if lhs.ndim != rhs.ndim or lhs.ndim < 3:
+        raise ValueError(
+            "lhs and rhs must be [n, *spatial, channels] and [*window, channels, features] of one rank, at least 3; "
+            f"got {lhs.shape} and {rhs.shape}."
+        )
     spatial = lhs.ndim - 2
     numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers or channels_last(spatial))
     if numbers != lax.conv_dimension_numbers(lhs.shape, rhs.shape, channels_last(spatial)):
@@ -64,7 +69,7 @@ def conv_general_dilated(
         raise ValueError(f"out_sharding must be None, sharding is left to the compiler; got {out_sharding}.")
     if lhs.shape[-1] != rhs.shape[-2]:
         raise ValueError(f"rhs must have the channels of lhs; got rhs {rhs.shape} for lhs {lhs.shape}.")
-    axes = window_axes(lhs.shape[1:-1], rhs.shape[:spatial], window_strides, padding, tuple(rhs_dilation or (1,) * spatial))
+    axes = window_axes(lhs.shape[1:-1], rhs.shape[:spatial], window_strides, padding, rhs_dilation)
     dtype = preferred_element_type or jnp.promote_types(lhs.dtype, rhs.dtype)
     return convolve(lhs, rhs, axes, dtype, precision)
 

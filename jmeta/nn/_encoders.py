@@ -1,9 +1,11 @@
 """Networks of the few-shot literature as flax Linen modules."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from jmeta.nn._convolution import Conv
@@ -23,7 +25,13 @@ class BatchStatistics(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-        """Normalises ``x [n, ..., channels]`` over all axes but the last; ``mask [n]`` marks the real rows."""
+        """Normalises ``x [n, ..., channels]`` over all axes but the last; ``mask [n]`` marks the real rows.
+
+        Raises:
+          ValueError: for a mask that is not one per row.
+        """
+        if mask is not None and mask.shape != x.shape[:1]:
+            raise ValueError(f"mask must be [n] for x [n, ..., channels]; got {mask.shape} for {x.shape}.")
         scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
         bias = self.param("bias", nn.initializers.zeros, x.shape[-1:])
         axes = tuple(range(x.ndim - 1))
@@ -51,11 +59,24 @@ class ConvolutionalEncoder(nn.Module):
     def __post_init__(self) -> None:
         if self.normalization not in NORMALIZATIONS:
             raise ValueError(f"normalization must be one of {', '.join(NORMALIZATIONS)}; got {self.normalization!r}.")
+        _check_widths(self.features)
         super().__post_init__()
 
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-        """Maps images ``[n, height, width, channels]`` to features ``[n, d]``."""
+        """Maps images ``[n, height, width, channels]`` to features ``[n, d]``.
+
+        Raises:
+          ValueError: for anything but images, and for images that the blocks halve to nothing.
+        """
+        if x.ndim != 4 or 0 in x.shape[1:]:
+            raise ValueError(f"x must be images [n, height, width, channels] of at least one pixel and one channel; got {x.shape}.")
+        blocks = len(self.features)
+        if self.pooling and min(x.shape[1:3]) < 2**blocks:
+            raise ValueError(
+                f"x must be images of at least {2**blocks} x {2**blocks} pixels, which {blocks} blocks halve to one; got "
+                f"{x.shape[1]} x {x.shape[2]}: take larger images, fewer features (one block each), or pooling=False."
+            )
         for features in self.features:
             strides = (1, 1) if self.pooling else (2, 2)
             x = Conv(features, (3, 3), strides)(x)
@@ -65,7 +86,7 @@ class ConvolutionalEncoder(nn.Module):
                 x = nn.GroupNorm(num_groups=None, group_size=min(features, 16))(x)
             x = nn.relu(x)
             x = max_pool(x, (2, 2), (2, 2)) if self.pooling else x
-        return x.reshape(x.shape[0], -1)
+        return _flat(x)
 
 
 class MultilayerPerceptron(nn.Module):
@@ -78,13 +99,32 @@ class MultilayerPerceptron(nn.Module):
     activation: Callable[[jax.Array], jax.Array] = nn.relu
     normalization: str = "none"
 
+    def __post_init__(self) -> None:
+        _check_widths(self.features)
+        super().__post_init__()
+
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps ``[n, ...]`` to ``[n, features[-1]]``."""
-        x = x.reshape(x.shape[0], -1)
+        """Maps ``[n, ...]`` to ``[n, features[-1]]``.
+
+        Raises:
+          ValueError: for examples without a number.
+        """
+        if x.ndim == 0 or 0 in x.shape[1:]:
+            raise ValueError(f"x must be [n, ...] with at least one number in each example; got {x.shape}.")
+        x = _flat(x)
         for features in self.features[:-1]:
             x = self.activation(nn.Dense(features)(x))
         return nn.Dense(self.features[-1])(x)
+
+
+def _check_widths(features: Sequence[int]) -> None:
+    if np.ndim(features) != 1 or not len(features) or min(features) < 1:
+        raise ValueError(f"features must hold a positive width for each layer, at least one; got {features!r}.")
+
+
+def _flat(x: jax.Array) -> jax.Array:
+    return x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
 def _leading(mask: jax.Array, x: jax.Array) -> jax.Array:

@@ -17,12 +17,10 @@ def max_pool(x: jax.Array, window_shape: Sequence[int], strides: Sequence[int] |
 
     Of equal values the first has the derivative.
     """
-    ones = (1,) * len(window_shape)
-    axes = window_axes(x.shape[1:-1], window_shape, strides or ones, padding, ones)
+    axes = window_axes(x.shape[1:-1], window_shape, strides, padding)
     if all(axis.stride == axis.taps and axis.low == 0 == axis.high for axis in axes):
         return _tiled_maximum(_tiles(x, tuple(window_shape)))
-    lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.inexact) else jnp.iinfo(x.dtype).min
-    return functools.reduce(_larger, _windows(x, axes, lowest))
+    return functools.reduce(_larger, _windows(x, axes, _lowest(x.dtype)))
 
 
 def avg_pool(
@@ -36,13 +34,15 @@ def avg_pool(
 
     Padding counts as zeros, or with ``count_include_pad=False`` not at all.
     """
-    ones = (1,) * len(window_shape)
-    axes = window_axes(x.shape[1:-1], window_shape, strides or ones, padding, ones)
-    total = functools.reduce(jnp.add, _windows(x, axes, 0))
+    axes = window_axes(x.shape[1:-1], window_shape, strides, padding)
+    dtype = jnp.result_type(x, 0.0)
+    wide = jnp.promote_types(dtype, jnp.float32)  # partial sums keep their digits: those of bfloat16 count to 256
+    total = functools.reduce(jnp.add, _windows(x.astype(wide), axes, 0))
     if count_include_pad:
-        return total / math.prod(window_shape)
-    real = jnp.ones((1, *x.shape[1:-1], 1), x.dtype)
-    return total / functools.reduce(jnp.add, _windows(real, axes, 0))
+        count = math.prod(window_shape)
+    else:
+        count = functools.reduce(jnp.add, _windows(jnp.ones((1, *x.shape[1:-1], 1), wide), axes, 0))
+    return (total / count).astype(dtype)
 
 
 def _windows(x: jax.Array, axes: Sequence[Axis], fill: float) -> list[jax.Array]:
@@ -51,6 +51,12 @@ def _windows(x: jax.Array, axes: Sequence[Axis], fill: float) -> list[jax.Array]
     for dimension, axis in enumerate(axes, start=1):
         seen = [tap for part in seen for tap in taps_along(part, dimension, axis, fill)]
     return seen
+
+
+def _lowest(dtype: Any) -> float:
+    if jnp.issubdtype(dtype, jnp.inexact):
+        return -jnp.inf
+    return False if dtype == jnp.bool_ else jnp.iinfo(dtype).min
 
 
 def _tiles(x: jax.Array, window: tuple[int, ...]) -> jax.Array:

@@ -1,11 +1,13 @@
 """Windows that slide over spatial axes, and what each of their positions (taps) sees."""
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 PADDINGS = ("SAME", "SAME_LOWER", "VALID")
@@ -37,16 +39,43 @@ class Phase(NamedTuple):
 
 
 def window_axes(
-    sizes: Sequence[int], window: Sequence[int], strides: Sequence[int], padding: Any, dilation: Sequence[int]
+    sizes: Sequence[int],
+    window: Sequence[int],
+    strides: Sequence[int] | None,
+    padding: Any,
+    dilation: Sequence[int] | None = None,
 ) -> tuple[Axis, ...]:
-    """Describes a window per spatial axis; ``padding`` as flax has it."""
+    """Describes a window per spatial axis; ``padding`` as flax has it, strides and dilation 1 where None.
+
+    Raises:
+      ValueError: for anything but positive integers, one per axis, and for a padding that is none or cuts off more than there is.
+    """
+    ones = (1,) * len(sizes)
+    strides, dilation = (ones if values is None else values for values in (strides, dilation))
+    for name, values in (("window", window), ("strides", strides), ("dilation", dilation)):
+        if not sizes or not _are_integers(values, (len(sizes),), 1):
+            raise ValueError(
+                f"{name} must hold a positive integer for each spatial axis of [n, *spatial, channels], at least one; got {values} "
+                f"for spatial sizes {tuple(sizes)}."
+            )
     if isinstance(padding, str):
         if padding not in PADDINGS:
             raise ValueError(f"padding must be one of {', '.join(PADDINGS)} or explicit; got {padding!r}.")
         extents = [(taps - 1) * step + 1 for taps, step in zip(window, dilation, strict=True)]
         padding = lax.padtype_to_pads(sizes, extents, strides, padding)
+    if not _are_integers(padding, (len(sizes), 2)) or any(size + sum(pair) < 0 for size, pair in zip(sizes, padding, strict=True)):
+        raise ValueError(
+            f"padding must be integers (low, high) for each spatial axis that cut off no more than there is; got {padding} for "
+            f"spatial sizes {tuple(sizes)}."
+        )
     lows, highs = zip(*padding, strict=True)
     return tuple(map(Axis._make, zip(sizes, window, strides, dilation, lows, highs, strict=True)))
+
+
+def _are_integers(values: Any, shape: tuple[int, ...], least: float = -math.inf) -> bool:
+    """Tells whether nested sequences have this shape and hold integers no smaller than ``least``."""
+    found = np.asarray(values, object)
+    return found.shape == shape and all(isinstance(value, int | np.integer) and value >= least for value in found.flat)
 
 
 def output_size(axis: Axis) -> int:
@@ -78,8 +107,9 @@ def shifted(x: jax.Array, dimension: int, start: int, size: int) -> jax.Array:
 
 def taps_along(x: jax.Array, dimension: int, axis: Axis, fill: float = 0) -> list[jax.Array]:
     """Slices what each tap of one axis sees: arrays with ``output_size(axis)`` rows in that dimension."""
-    x, span = padded(x, {dimension: (axis.low, axis.high, 0)}, fill), (output_size(axis) - 1) * axis.stride + 1
-    starts = [tap * axis.dilation for tap in range(axis.taps)]
+    x, places = padded(x, {dimension: (axis.low, axis.high, 0)}, fill), output_size(axis)
+    span = max(0, (places - 1) * axis.stride + 1)
+    starts = [tap * axis.dilation if places else 0 for tap in range(axis.taps)]  # without a place, a tap may lie beyond the end
     return [lax.slice_in_dim(x, start, start + span, axis.stride, dimension) for start in starts]
 
 
