@@ -2,6 +2,7 @@
 
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,7 +37,7 @@ def noisy_tasks(dtype=float, tasks=4):
 
 
 def assert_close(got, expected, tolerance):
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance), got, expected)
+    chex.assert_trees_all_close(got, expected, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCES)
@@ -132,7 +133,7 @@ def learner(name, ways):
     model = jmeta.from_linen(Network(ways))
     loss_fn, optimizer = optax.softmax_cross_entropy_with_integer_labels, optax.sgd(0.3)
     if name == "prototypical_networks":
-        return jmeta.prototypical_networks(jmeta.from_linen(Network(3)), ways=ways)
+        return jmeta.prototypical_networks(jmeta.from_linen(Network(3)))
     if name == "anil":
         head = jmeta.Model(model.init, lambda params, x, *, key=None, mask=None: x @ params["kernel"])
         head = head._replace(init=lambda key, x: {"kernel": jnp.zeros((x.shape[1], ways))})
@@ -159,7 +160,7 @@ def test_ragged_task_has_the_loss_and_meta_gradient_of_the_same_task_unpadded(x6
     keys = jax.random.split(KEY, 3)
     support = jmeta.Batch(jax.random.normal(keys[0], (6, 2), dtype), jnp.arange(6) % 3)
     query = jmeta.Batch(jax.random.normal(keys[1], (4, 2), dtype), jnp.arange(4) % 3)
-    episode = jmeta.Episode(support, query)
+    episode = jmeta.Episode(support, query, jnp.ones(3, bool))
     padded = jmeta.pad_episode(episode, support=9, query=5, ways=5)
     fill = lambda batch: batch._replace(x=jnp.where(batch.mask[:, None], batch.x, 7))  # noqa: E731
     padded = padded._replace(support=fill(padded.support), query=fill(padded.query))
@@ -171,6 +172,7 @@ def test_ragged_task_has_the_loss_and_meta_gradient_of_the_same_task_unpadded(x6
     (loss, metrics), gradient = evaluate(plain)(params, KEY, episode)
     (got_loss, got_metrics), got = evaluate(wide)(widen(params, 5), KEY, padded)
 
+    assert got_metrics.pop("present")
     assert_close((got_loss, got_metrics), (loss, metrics), TOLERANCES[dtype])
     assert optax.tree.norm(gradient) > 1e-3
     expected = jax.tree.map(
@@ -282,6 +284,7 @@ def test_misuse_is_refused_in_a_sentence(build, sentence):
 def test_step_combinations_without_a_meaning_are_refused():
     aggregation = jmeta.aggregate(jmeta.pcgrad(), optax.sgd(0.1))
     weighting = jmeta.equal_weighting()
+    remembering = jmeta.ObjectiveWithMemory(lambda params, key: (), lambda params, key, data, memory, *, step=0: None)
     build = functools.partial(jmeta.make_step, jmeta.task_losses(noisy))
     with pytest.raises(ValueError, match=r"weighting and aggregate.* exclude each other"):
         build(aggregation, weighting=weighting)
@@ -289,10 +292,19 @@ def test_step_combinations_without_a_meaning_are_refused():
         with pytest.raises(ValueError, match="micro_batch works on a scalar objective"):
             build(**options, micro_batch=2)
     params, data = noisy_tasks()
-    with pytest.raises(ValueError, match="num_tasks must be given with a weighting; got None"):
-        jmeta.init_state(params, optax.sgd(0.1), KEY, weighting=weighting)
-    state = jmeta.init_state(params, optax.sgd(0.1), KEY, weighting=weighting, num_tasks=4)
+    for optimizer, weighing in ((optax.sgd(0.1), weighting), (aggregation, None)):
+        with pytest.raises(ValueError, match=r"tasks must be given with a weighting or aggregate\(...\), .*; got None"):
+            jmeta.init_state(params, optimizer, KEY, weighting=weighing)
+    with pytest.raises(ValueError, match="weighting and an objective with a memory exclude each other; got both"):
+        jmeta.init_state(params, optax.sgd(0.1), KEY, tasks=4, weighting=weighting, objective=remembering)
+    state = jmeta.init_state(params, optax.sgd(0.1), KEY, weighting=weighting, tasks=4)
     with pytest.raises(ValueError, match=r"objective must give one loss per task with a weighting: .*got shape \(\)"):
         jmeta.make_step(jmeta.over_tasks(noisy), optax.sgd(0.1), weighting=weighting)(state, data)
     with pytest.raises(ValueError, match="objective must be task_gradients"):
-        jmeta.make_step(jmeta.over_tasks(noisy), aggregation)(jmeta.init_state(params, aggregation, KEY), data)
+        jmeta.make_step(jmeta.over_tasks(noisy), aggregation)(jmeta.init_state(params, aggregation, KEY, tasks=4), data)
+    gradients, joint = jmeta.task_gradients(noisy), jmeta.joint_gradients(jmeta.task_losses(noisy))
+    for objective in (gradients, joint):
+        with pytest.raises(ValueError, match=r"optimizer must be aggregate\(...\) for task_gradients or joint_gradients"):
+            jmeta.make_step(objective, optax.adam(1e-3))
+    with pytest.raises(ValueError, match="an objective with a memory gives one loss; got it with a weighting or an aggregation"):
+        jmeta.make_step(remembering, aggregation)
