@@ -31,7 +31,7 @@ def test_a_batch_is_the_loop_over_its_keys():
 
 
 def test_a_batch_of_no_task_is_refused():
-    with pytest.raises(ValueError, match="tasks must be at least 1; got 0"):
+    with pytest.raises(ValueError, match="tasks must be a whole number of at least 1; got 0"):
         jmeta.batch_tasks(jmeta.sinusoid(), 0)
 
 
@@ -101,7 +101,7 @@ def test_tasks_of_different_sizes_stack_once_padded():
     [
         ({"support": 2, "query": 2}, "support must be at least the rows of the task; got support=2 and 3 rows"),
         ({"support": 3, "query": 1}, "query must be at least the rows of the task; got query=1 and 2 rows"),
-        ({"support": 3, "query": 2, "ways": 1}, "ways must exceed every label of the task; got ways=1 and label 1"),
+        ({"support": 3, "query": 2, "ways": 1}, r"support.y must hold labels 0, ..., ways - 1; got ways=1 and label 1"),
     ],
 )
 def test_padding_to_less_than_the_task_is_refused(sizes, message):
