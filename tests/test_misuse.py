@@ -34,9 +34,9 @@ def linear(outputs: int = 3) -> jmeta.Model:
 
 
 def classify(**changes: Any) -> Episode:
-    """A task of 3 classes with 2 features, one part changed: ``x``, ``y`` and ``mask`` of the support."""
+    """A task of 3 classes with 2 features, one part changed: ``x``, ``y``, ``mask`` and ``weights`` of the support."""
     x, y = jnp.ones((3, 2)), jnp.arange(3)
-    return Episode(Batch(x, y)._replace(**changes), Batch(x, y))
+    return Episode(Batch(x, y)._replace(**changes), Batch(x, y), jnp.ones(3, bool))
 
 
 def init(learner: jmeta.Learner, episode: Episode) -> Any:
@@ -62,10 +62,10 @@ def arrays(x: Any = None, y: Any = None, **options: Any) -> jmeta.Sampler:
 
 def wrong_image_size() -> Any:
     model = jmeta.from_linen(jmeta.nn.ConvolutionalEncoder((2, 2)))
-    learner = jmeta.prototypical_networks(model, ways=3)
+    learner, classes = jmeta.prototypical_networks(model), jnp.ones(3, bool)
     images = lambda size: Batch(jnp.ones((3, size, size, 3 if size == 8 else 1)), jnp.arange(3))  # noqa: E731
-    params = learner.init(KEY, Episode(images(4), images(4)))
-    return jax.eval_shape(learner.loss, params, KEY, Episode(images(8), images(8)))
+    params = learner.init(KEY, Episode(images(4), images(4), classes))
+    return jax.eval_shape(learner.loss, params, KEY, Episode(images(8), images(8), classes))
 
 
 def wrong_image_size_of_a_dense_layer() -> Any:
@@ -95,7 +95,7 @@ def evaluated_with_wrong_labels() -> Any:
 
 def evaluated_with_nan() -> Any:
     sampler = jmeta.Sampler((), lambda data, key: classify(x=jnp.full((3, 2), jnp.nan)))
-    learner = jmeta.prototypical_networks(linear(), ways=3)
+    learner = jmeta.prototypical_networks(linear())
     return jmeta.evaluate(learner, learner.init(KEY, classify()), sampler, metric=jmeta.accuracy, episodes=2)
 
 
@@ -116,7 +116,10 @@ CASES = {
     "image size, channels": Case(wrong_image_size, "x must", "(3, 8, 8, 3)", "initialised for"),
     "image size, features": Case(wrong_image_size_of_a_dense_layer, "x must", "(5, 32, 32, 1)", "initialised for"),
     "labels >= ways, prototypes": Case(
-        lambda: init(jmeta.prototypical_networks(linear(), ways=2), classify()), "support.y", "got label 2", "labels 0, ..., 1"
+        lambda: init(jmeta.prototypical_networks(linear()), classify()._replace(classes=jnp.ones(2, bool))),
+        "support.y",
+        "got label 2",
+        "labels 0, ..., 1",
     ),
     "labels >= outputs, MAML": Case(
         lambda: init(maml(model=linear(2)), classify()), "support.y", "got label 2", "labels 0, ..., 1"
@@ -133,15 +136,20 @@ CASES = {
         "got label 2",
         "labels 0, ..., 1",
     ),
-    "labels >= outputs, evaluation": Case(evaluated_with_wrong_labels, "support.y", "got label 3", "labels 0, ..., 2"),
+    "ways > outputs, evaluation": Case(
+        evaluated_with_wrong_labels,
+        "classes must",
+        "got classes of shape (4,) for outputs (4, 3)",
+        "mark each of the model's outputs",
+    ),
     "negative label": Case(
         lambda: init(maml(), classify(y=jnp.array([0, -1, 1]))), "support.y", "got label -1", "labels 0, ..., 2"
     ),
     "float labels, arrays": Case(lambda: arrays(y=np.zeros(12)), "y must", "got dtype float64", "integer labels"),
     "float labels, prototypes": Case(
-        lambda: init(jmeta.prototypical_networks(linear(), ways=3), classify(y=jnp.zeros(3))),
+        lambda: init(jmeta.prototypical_networks(linear()), classify(y=jnp.zeros(3))),
         "support.y",
-        "got dtype float32",
+        "got float32[3]",
         "integer labels",
     ),
     "float labels, loss": Case(lambda: loss_of(maml(), classify(y=jnp.zeros(3))), "loss_fn must", "targets float32[3]", "integer"),
@@ -157,7 +165,7 @@ CASES = {
         lambda: init(maml(), classify(x=jnp.ones((0, 2)), y=jnp.ones(0, int))), "support must", "got none", "at least one example"
     ),
     "empty support, traced": Case(
-        lambda: loss_of(jmeta.prototypical_networks(linear(), ways=3), classify(x=jnp.ones((0, 2)), y=jnp.ones(0, int))),
+        lambda: loss_of(jmeta.prototypical_networks(linear()), classify(x=jnp.ones((0, 2)), y=jnp.ones(0, int))),
         "support must",
         "got none",
         "at least one example",
@@ -205,7 +213,10 @@ CASES = {
         FileNotFoundError,
     ),
     "unsafe inner optimiser": Case(
-        lambda: maml(inner_optimizer=optax.adam(0.1)), "inner_optimizer", "no finite derivative", "expected a differentiable one"
+        lambda: init(maml(inner_optimizer=optax.adam(0.1)), classify()),
+        "inner_optimizer",
+        "no finite derivative",
+        "expected a differentiable one",
     ),
     "hidden state, linen": Case(
         lambda: init(maml(model=jmeta.from_linen(linen.BatchNorm(use_running_average=False))), classify()),
@@ -258,9 +269,9 @@ def test_a_misuse_is_answered_in_one_sentence(case):
 
 
 def test_a_sound_task_is_accepted():
-    for learner in (maml(), jmeta.prototypical_networks(linear(), ways=3), jmeta.reptile(linear(), CROSS_ENTROPY, optax.sgd(0.1))):
+    for learner in (maml(), jmeta.prototypical_networks(linear()), jmeta.reptile(linear(), CROSS_ENTROPY, optax.sgd(0.1))):
         value, _ = jax.eval_shape(learner.loss, learner.init(KEY, classify()), KEY, classify(mask=jnp.array([True, True, False])))
         assert value.shape == ()
     # What a mask hides may be anything.
     hidden = classify(x=jnp.full((3, 2), jnp.nan), y=jnp.full(3, 9), mask=jnp.zeros(3, bool))
-    jmeta.tasks.check_episode(hidden, ways=3)
+    jmeta.check_episode(hidden, ways=3)
