@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from jmeta._objectives import count_tasks, is_combined_by, mean_over_tasks, one_task, split_by_name, weighted_sum
+from jmeta._precision import add_scaled
 from jmeta._presence import any_present, mean_metrics, mean_of_present, prefixed
 from jmeta._types import PRESENT, Metrics, Objective, Params
 
@@ -54,7 +55,7 @@ def _mixed_value_and_gradient(
         total += weight * value
         metrics |= prefixed(name, values)
         present.append(values.get(PRESENT))
-        gradient = optax.tree.add_scale(gradient, weight, part)
+        gradient = add_scaled(gradient, weight, part)
     return (total, {"loss": total} | metrics | any_present(present)), gradient
 
 
@@ -95,7 +96,8 @@ def _micro_batched(
     # A task in which nothing counts has a gradient of zeros.
     present = metrics.get(PRESENT)
     count = tasks if present is None else jnp.maximum(present.sum(), 1)
-    return (mean_of_present(losses, present), mean_metrics(metrics)), optax.tree.scale(1 / count, total)
+    mean = jax.tree.map(lambda leaf: (leaf / count).astype(leaf.dtype), total)
+    return (mean_of_present(losses, present), mean_metrics(metrics)), mean
 
 
 def _groups(leaf: jax.Array, size: int) -> jax.Array:

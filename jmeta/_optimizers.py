@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from jmeta._paths import Select, chosen, merge, partition
+from jmeta._precision import add_scaled
 from jmeta._types import Aggregation, Params
 
 Optimizer = TypeVar("Optimizer", optax.GradientTransformation, Aggregation)
@@ -78,6 +79,6 @@ def penalize(penalty: Callable[[Params], jax.Array], strength: float | Callable[
         if params is None:
             raise ValueError("params must be given to penalize(...).update; got None.")
         factor = strength(state) if callable(strength) else strength
-        return optax.tree.add_scale(updates, factor, jax.grad(penalty)(params)), optax.safe_increment(state)
+        return add_scaled(updates, factor, jax.grad(penalty)(params)), optax.safe_increment(state)
 
     return optax.GradientTransformation(lambda params: jnp.zeros((), jnp.int32), update)

@@ -36,6 +36,11 @@ def compute_in(model: Model, dtype: Any) -> Model:
     return model._replace(apply=apply)
 
 
+def add_scaled(one: Any, scale: Any, other: Any) -> Any:
+    """Computes ``one + scale * other``, each leaf in its own type, whatever that of ``scale``."""
+    return jax.tree.map(lambda leaf, more: (leaf + scale * more).astype(leaf.dtype), one, other)
+
+
 def _cast(tree: Any, dtype: Any) -> Any:
     """Casts the floating-point leaves."""
 

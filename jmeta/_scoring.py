@@ -14,9 +14,10 @@ from jmeta._validation import check_one_task, kinds, shapes
 def mask_absent_classes(outputs: Any, classes: Mask) -> Any:
     """Makes the logits ``[n, ways]`` of absent classes so low that no softmax and no argmax sees them.
 
-    Of structured outputs the loss itself knows which part are logits.
+    Of structured outputs the loss itself knows which part are logits; of one number per row, ``[n]`` or ``[n, 1]``, none is that of
+    a class.
     """
-    if classes is None or not hasattr(outputs, "shape"):
+    if classes is None or not hasattr(outputs, "shape") or outputs.ndim < 2 or outputs.shape[1:] == (1,):
         return outputs
     if outputs.shape[-1:] != classes.shape:
         raise ValueError(

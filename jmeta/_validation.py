@@ -10,11 +10,13 @@ import optax
 from jax.core import Tracer
 
 from jmeta._types import Batch, Episode, Learner, LossFn, Model, Params
-from jmeta.metrics import accuracy
+from jmeta.metrics import accuracy, negative_log_likelihood
 from jmeta.models import check_model
 
-# What takes labels below the number of its outputs; of any other loss integers may be counts, ranks or bits.
-CLASSIFICATION = (optax.softmax_cross_entropy_with_integer_labels, accuracy)
+# What takes labels below the number of its outputs, and what takes one logit for two classes besides; of any other loss integers
+# may be counts, ranks or bits.
+CLASSIFICATION = (optax.softmax_cross_entropy_with_integer_labels,)
+BINARY_TOO = (accuracy, negative_log_likelihood)
 
 
 def checked_init(model: Model, key: jax.Array, episode: Episode, loss_fn: LossFn) -> Params:
@@ -178,10 +180,9 @@ def _ways(episode: Episode, outputs: Any, loss_fn: LossFn) -> int | None:
     labels = episode.support.y
     one = hasattr(outputs, "ndim") and hasattr(labels, "ndim")
     loss_fn = loss_fn.func if isinstance(loss_fn, functools.partial) else loss_fn
-    if not one or loss_fn not in CLASSIFICATION or outputs.ndim != labels.ndim + 1:
+    if not one or loss_fn not in CLASSIFICATION + BINARY_TOO or outputs.ndim != labels.ndim + 1:
         return None
-    # One logit says yes or no.
-    return max(outputs.shape[-1], 2)
+    return outputs.shape[-1] if loss_fn in CLASSIFICATION else max(outputs.shape[-1], 2)
 
 
 def _check_values(name: str, batch: Batch, ways: int | None, classes: np.ndarray | None) -> None:
