@@ -117,7 +117,7 @@ def one_hot(batch: Batch, classes: Mask) -> jax.Array:
     """Says how much each row counts for each class, ``[n, ways]``: the one-hot labels of the real rows, times their weights.
 
     Raises:
-      ValueError: if the number of classes is not known, or the targets are no labels.
+      ValueError: if the number of classes is not known, the targets are no labels, or the weights are not one per row.
     """
     if classes is None:
         raise ValueError("classes must mark the classes of the task, [ways], for a learner that compares classes; got None.")
@@ -125,7 +125,11 @@ def one_hot(batch: Batch, classes: Mask) -> jax.Array:
         raise ValueError(f"y must hold one integer label per row, [n]; got {jax.tree.map(jnp.shape, batch.y)}.")
     found = members(batch, classes).astype(float)
     counts = counts_of(batch)
-    return found if counts is None else found * counts[:, None]
+    if counts is None:
+        return found
+    if counts.shape != batch.y.shape:
+        raise ValueError(f"weights must be one per row, [n], for a learner that compares classes; got {counts.shape}.")
+    return found * counts[:, None]
 
 
 def like(leading: jax.Array, values: jax.Array) -> jax.Array:

@@ -140,7 +140,7 @@ def _differentiate(objective: Any, optimizer: Any, weighting: Weighting | None, 
     if remembers:
         return functools.partial(_remembering, objective)
     if aggregates:
-        return functools.partial(_aggregated, objective)
+        return functools.partial(_aggregated, objective, optimizer)
     if weighting is not None:
         return functools.partial(_weighted, objective, weighting)
     return functools.partial(_plain, objective, value_and_gradient(objective, micro_batch=micro_batch))
@@ -189,11 +189,14 @@ def _weighted(task_losses: Any, weighting: Weighting, state: TrainState, key: ja
     return Found(_of_step(losses, metrics), gradient, memory, given)
 
 
-def _aggregated(task_gradients: Any, state: TrainState, key: jax.Array, tasks_key: jax.Array, data: Any) -> Found:
+def _aggregated(
+    task_gradients: Any, optimizer: Aggregation, state: TrainState, key: jax.Array, tasks_key: jax.Array, data: Any
+) -> Found:
     result = task_gradients(state.params, key, data, step=state.step)
     if not isinstance(result[0], tuple):
         raise ValueError("objective must be task_gradients(...) with aggregate(...); got one that gives a loss alone.")
     (losses, metrics), gradients, *back = result
+    _check_count(lambda tasks: optimizer.init(state.params, tasks), state.optimizer_state, len(losses))
     given = {"losses": losses, "present": _present(metrics, losses), "key": tasks_key}
     given |= {"pullback": back[0]} if back else {}
     return Found(_of_step(losses, metrics), gradients, state.memory, given)
@@ -234,7 +237,8 @@ def _check_count(init: Callable[[Tasks], Any], state: Any, tasks: int) -> None:
     try:
         wanted = jax.eval_shape(lambda: init(tasks))
     except ValueError:
-        return  # It has options by name, and was given as many names as there are tasks.
+        # It has options by name, which are known no more: something in its state has an entry for each task.
+        wanted = state if any(tasks in jnp.shape(leaf) for leaf in jax.tree.leaves(state)) else None
     _check_alike("state", state, wanted, f"init_state must be given tasks={tasks}, one for each loss")
 
 

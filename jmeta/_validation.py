@@ -110,10 +110,22 @@ def check_rows(name: str, batch: Batch) -> None:
     (rows,) = lengths
     if batch.mask is not None and jnp.shape(batch.mask) != (rows,):
         raise ValueError(f"{name}.mask must be [n] with one entry per row; got {jnp.shape(batch.mask)} for {rows} rows.")
-    if batch.mask is not None and batch.mask.dtype != jnp.bool_:
-        raise ValueError(f"{name}.mask must hold booleans; got {batch.mask.dtype}: what rows count is for weights.")
+    check_booleans(f"{name}.mask", batch.mask)
+    if batch.weights is not None:
+        check_numbers(f"{name}.weights", batch.weights)
     if any(jnp.shape(leaf)[:1] != (rows,) for leaf in jax.tree.leaves(batch.weights)):
         raise ValueError(f"{name}.weights must have one row per example; got {shapes(batch.weights)} for {rows} rows.")
+
+
+def check_booleans(name: str, mask: Any) -> None:
+    """Checks that a mask, where there is one, is an array of booleans.
+
+    Raises:
+      ValueError: if it is not, such as one of zeros and ones.
+    """
+    dtype = getattr(mask, "dtype", type(mask).__name__)
+    if mask is not None and dtype != jnp.bool_:
+        raise ValueError(f"{name} must hold booleans; got {dtype}: what rows count is for weights.")
 
 
 def check_numbers(name: str, tree: Any) -> None:

@@ -14,7 +14,7 @@ from jmeta._adjoints import first_order
 from jmeta._learners import from_params, gradient_based
 from jmeta._paths import Select, chosen_part, merge
 from jmeta._presence import with_presence
-from jmeta._rows import fill_batch
+from jmeta._rows import fill_batch, presence
 from jmeta._scoring import score
 from jmeta._types import Adapted, Batch, Episode, Key, Learner, LossFn, Mask, Metrics, Model, Params
 from jmeta._validation import check_one_task, checked_init
@@ -76,6 +76,9 @@ def reptile(
         adapted = jax.lax.stop_gradient(learner.adapt(params, key, rows, classes=episode.classes, training=training))
         outputs = learner.predict(jax.lax.stop_gradient(params), adapted, rows.x, mask=rows.mask)
         distance = optax.tree.norm(optax.tree.sub(moving(params), adapted), squared=True) / 2
+        if (present := presence(rows)) is not None:
+            # An inner optimiser that decays weights moves them without a row too.
+            distance = jnp.where(present, distance, 0)
         value = score(loss_fn, outputs, rows, episode.classes)
         return distance, with_presence({"loss": value, "distance": distance}, rows)
 
