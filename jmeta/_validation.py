@@ -149,6 +149,48 @@ def check_numbers(name: str, tree: Any) -> None:
             raise ValueError(f"{name} must hold numbers; got dtype {dtype}.")
 
 
+def check_storable(name: str, tree: Any) -> None:
+    """Checks that values on the host are finite, and stay what they are where 64-bit numbers become 32-bit ones.
+
+    Raises:
+      ValueError: if one is not finite or too large.
+    """
+    if wrong := not_finite(tree):
+        raise ValueError(f"{name} must be finite; got {wrong} values that are NaN or infinite.")
+    for leaf in map(np.asarray, jax.tree.leaves(tree)):
+        stored = jax.dtypes.canonicalize_dtype(leaf.dtype)
+        if stored == leaf.dtype or not leaf.size:
+            continue
+        limits = jnp.iinfo(stored) if jnp.issubdtype(stored, jnp.integer) else jnp.finfo(stored)
+        if np.real(leaf).min() < limits.min or np.real(leaf).max() > limits.max:
+            raise ValueError(f"{name} must fit into {stored}; got {leaf.dtype} from {leaf.min()} to {leaf.max()}.")
+
+
+def those_that_count(targets: Any, weights: Any) -> Any:
+    """Leaves out the targets of weight 0, where their first axes are those of the weights."""
+
+    def counted(leaf: Any, weights: Any) -> Any:
+        leaf, weights = np.asarray(leaf), np.asarray(weights)
+        return leaf[weights != 0] if leaf.shape[: weights.ndim] == weights.shape else leaf
+
+    if weights is None:
+        return targets
+    if jax.tree.structure(targets) == jax.tree.structure(weights):
+        return jax.tree.map(counted, targets, weights)
+    return jax.tree.map(lambda leaf: counted(leaf, weights), targets) if hasattr(weights, "ndim") else targets
+
+
+def check_weights(name: str, weights: Any) -> None:
+    """Checks that weights on the host are finite and not negative.
+
+    Raises:
+      ValueError: if one is.
+    """
+    for leaf in map(np.asarray, jax.tree.leaves(weights)):
+        if not_finite(leaf) or (leaf < 0).any():
+            raise ValueError(f"{name} must be finite and at least 0; got {leaf.min()}.")
+
+
 def check_counts(low: int = 1, **counts: Any) -> None:
     """Checks that options are whole numbers of at least ``low``; None stands for an option that is not given.
 
@@ -200,11 +242,9 @@ def _ways(episode: Episode, outputs: Any, loss_fn: LossFn) -> int | None:
 def _check_values(name: str, batch: Batch, ways: int | None, classes: np.ndarray | None) -> None:
     real = np.ones(len(jax.tree.leaves(batch.x)[0]), bool) if batch.mask is None else np.asarray(batch.mask)
     x, y = jax.tree.map(lambda leaf: np.asarray(leaf)[real], (batch.x, batch.y))
-    for weights in jax.tree.leaves(batch.weights):
-        if not_finite(weights[real]) or (weights[real] < 0).any():
-            raise ValueError(f"{name}.weights must be finite and at least 0; got {np.asarray(weights)[real].min()}.")
-    if batch.weights is not None:
-        y = _those_that_count(y, jax.tree.map(lambda leaf: np.asarray(leaf)[real], batch.weights))
+    weights = jax.tree.map(lambda leaf: np.asarray(leaf)[real], batch.weights)
+    check_weights(f"{name}.weights", weights)
+    y = those_that_count(y, weights)
     for field, values in (("x", x), ("y", y)):
         if wrong := not_finite(values):
             raise ValueError(f"{name}.{field} must be finite; got {wrong} values that are NaN or infinite.")
@@ -220,14 +260,3 @@ def _check_values(name: str, batch: Batch, ways: int | None, classes: np.ndarray
             f"{name}.y must hold labels of real classes, {np.flatnonzero(classes).tolist()}; got label {absent.max()}, of which "
             "the task has no support or which its classes leave out."
         )
-
-
-def _those_that_count(targets: Any, weights: Any) -> Any:
-    """Leaves out the targets of weight 0, where their first axes are those of the weights."""
-
-    def counted(leaf: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        return leaf[weights != 0] if leaf.shape[: weights.ndim] == weights.shape else leaf
-
-    if jax.tree.structure(targets) == jax.tree.structure(weights):
-        return jax.tree.map(counted, targets, weights)
-    return jax.tree.map(lambda leaf: counted(leaf, weights), targets) if hasattr(weights, "ndim") else targets
