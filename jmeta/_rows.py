@@ -42,7 +42,7 @@ def fill_absent(targets: Any, counts: jax.Array) -> Any:
     A column is what rows have in common: an entry of the axes of ``counts [n, ...]`` behind the first. Where none of it counts,
     numbers become 1 and everything else 0. Targets whose first axes are others stay as they are.
     """
-    real = counts != 0
+    real = jnp.asarray(counts != 0)
     first, some = real.argmax(axis=0), real.any(axis=0)
 
     def filled(leaf: jax.Array) -> jax.Array:
