@@ -72,11 +72,12 @@ def check_one_task(episode: Episode) -> None:
     # Without any of these a batch of tasks looks like one task whose rows have one axis more.
     told = (episode.task, 0), (episode.classes, 1), (episode.support.mask, 1), (episode.query.mask, 1)
     for leaf, rank in told:
-        if leaf is not None and jnp.ndim(leaf) > rank:
+        if leaf is not None and np.ndim(leaf) > rank:
             raise ValueError(
-                f"episode must be one task; got a batch of {jnp.shape(leaf)[0]} tasks: train on jmeta.over_tasks(learner.loss), "
+                f"episode must be one task; got a batch of {np.shape(leaf)[0]} tasks: train on jmeta.over_tasks(learner.loss), "
                 "and give evaluate, validator and init the sampler and the episode of one task."
             )
+    check_booleans("classes", episode.classes)
     check_rows("support", episode.support)
     check_rows("query", episode.query)
 
@@ -108,12 +109,12 @@ def check_rows(name: str, batch: Batch) -> None:
     if len(lengths) > 1:
         raise ValueError(f"{name}.x and {name}.y must have one row per example; got {shapes(batch.x)} and {shapes(batch.y)}.")
     (rows,) = lengths
-    if batch.mask is not None and jnp.shape(batch.mask) != (rows,):
-        raise ValueError(f"{name}.mask must be [n] with one entry per row; got {jnp.shape(batch.mask)} for {rows} rows.")
+    if batch.mask is not None and np.shape(batch.mask) != (rows,):
+        raise ValueError(f"{name}.mask must be [n] with one entry per row; got {np.shape(batch.mask)} for {rows} rows.")
     check_booleans(f"{name}.mask", batch.mask)
     if batch.weights is not None:
         check_numbers(f"{name}.weights", batch.weights)
-    if any(jnp.shape(leaf)[:1] != (rows,) for leaf in jax.tree.leaves(batch.weights)):
+    if any(np.shape(leaf)[:1] != (rows,) for leaf in jax.tree.leaves(batch.weights)):
         raise ValueError(f"{name}.weights must have one row per example; got {shapes(batch.weights)} for {rows} rows.")
 
 
@@ -125,7 +126,7 @@ def check_booleans(name: str, mask: Any) -> None:
     """
     dtype = getattr(mask, "dtype", type(mask).__name__)
     if mask is not None and dtype != jnp.bool_:
-        raise ValueError(f"{name} must hold booleans; got {dtype}: what rows count is for weights.")
+        raise ValueError(f"{name} must hold booleans, in an array; got {dtype}: what rows count is for weights.")
 
 
 def check_numbers(name: str, tree: Any) -> None:
@@ -205,13 +206,13 @@ def check_counts(low: int = 1, **counts: Any) -> None:
 
 def kinds(tree: Any) -> str:
     """Writes the types and shapes of a tree's arrays: ``float32[3, 1]``."""
-    found = ", ".join(f"{getattr(leaf, 'dtype', type(leaf).__name__)}{[*jnp.shape(leaf)]}" for leaf in jax.tree.leaves(tree))
+    found = ", ".join(f"{getattr(leaf, 'dtype', type(leaf).__name__)}{[*np.shape(leaf)]}" for leaf in jax.tree.leaves(tree))
     return found or "nothing"
 
 
 def shapes(tree: Any) -> Any:
     """Gives the shapes of a tree's arrays, of a single one without a list."""
-    found = [jnp.shape(leaf) for leaf in jax.tree.leaves(tree)]
+    found = [np.shape(leaf) for leaf in jax.tree.leaves(tree)]
     return found[0] if len(found) == 1 else found
 
 

@@ -553,9 +553,9 @@ def test_half_precision_sums_what_a_plain_mean_sums():
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"mask": jnp.ones(2)}, "mask must hold booleans; got float32: what rows count is for weights"),
-        ({"mask": jnp.ones(2, int)}, "mask must hold booleans; got int32: what rows count is for weights"),
-        ({"mask": [True, False]}, "mask must hold booleans; got list: what rows count is for weights"),
+        ({"mask": jnp.ones(2)}, "mask must hold booleans, in an array; got float32: what rows count is for weights"),
+        ({"mask": jnp.ones(2, int)}, "mask must hold booleans, in an array; got int32: what rows count is for weights"),
+        ({"mask": [True, False]}, "mask must hold booleans, in an array; got list: what rows count is for weights"),
         (
             {"weights": jnp.ones((2, 3))},
             r"weights must have the first axes of what loss_fn gives; got weights \(2, 3\) for \(2, 1\)",

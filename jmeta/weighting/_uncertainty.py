@@ -11,7 +11,6 @@ from jmeta._named import per_task
 from jmeta._rows import like
 from jmeta._types import Tasks, Weighting
 
-
 # A loss of exactly 0 lets its log-variance fall without end; the weight has to stay a number, because infinity times 0 is NaN.
 LEAST = -80.0
 
