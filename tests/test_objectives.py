@@ -308,3 +308,112 @@ def test_step_combinations_without_a_meaning_are_refused():
             jmeta.make_step(objective, optax.adam(1e-3))
     with pytest.raises(ValueError, match="an objective with a memory gives one loss; got it with a weighting or an aggregation"):
         jmeta.make_step(remembering, aggregation)
+
+
+# --- whole numbers as targets are labels of classes where the loss says so ------------------------------------------------------
+
+
+def line(*shape):
+    """A model with one output per row, ``[n, *shape]``."""
+    init = lambda key, x: jax.random.normal(key, (x.shape[-1],))  # noqa: E731
+    return jmeta.from_functions(init, lambda params, x: (x @ params).reshape(-1, *shape))
+
+
+def units():
+    init = lambda key, x: jax.random.normal(key, (x.shape[-1], 4))  # noqa: E731
+    return jmeta.from_functions(init, lambda params, x: jnp.tanh(x @ params))
+
+
+def binary(outputs, labels):
+    return optax.sigmoid_binary_cross_entropy(outputs.reshape(-1), labels)
+
+
+def poisson(outputs, counts):
+    return jnp.exp(outputs) - counts * outputs
+
+
+def counted(outputs, counts):
+    return jnp.square(jnp.exp(outputs) - counts)
+
+
+# Loss, shape of an output, highest target, metric, and the loss in NumPy.
+WHOLE = {
+    "one logit per label": (binary, (), 1, jmeta.accuracy, lambda z, y: np.logaddexp(0, z) - y * z),
+    "one logit in a column": (binary, (1,), 1, jmeta.accuracy, lambda z, y: np.logaddexp(0, z) - y * z),
+    "counts": (poisson, (), 9, counted, lambda z, y: np.exp(z) - y * z),
+}
+WITH_ONE_OUTPUT = {
+    "maml": lambda loss_fn, head: jmeta.maml(head, loss_fn, optax.sgd(0.1)),
+    "reptile": lambda loss_fn, head: jmeta.reptile(head, loss_fn, optax.sgd(0.1)),
+    "anil": lambda loss_fn, head: jmeta.anil(jmeta.EncoderHead(units(), head), loss_fn, optax.sgd(0.1)),
+    "boil": lambda loss_fn, head: jmeta.boil(jmeta.EncoderHead(units(), head), loss_fn, optax.sgd(0.1)),
+    "meta_sgd": lambda loss_fn, head: jmeta.meta_sgd(head, loss_fn),
+}
+
+
+def whole_numbers(highest, classes=None):
+    """A sampler of tasks with integer targets."""
+
+    def sample(data, key):
+        keys = jax.random.split(key, 4)
+        parts = [
+            jmeta.Batch(jax.random.normal(x, (5, 3)), jax.random.randint(y, (5,), 0, highest + 1)) for x, y in keys.reshape(2, 2)
+        ]
+        return jmeta.Episode(*parts, classes)
+
+    return jmeta.Sampler((), sample)
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+@pytest.mark.parametrize("name", WITH_ONE_OUTPUT)
+def test_whole_numbers_may_be_targets_of_one_output_for_every_learner(name, kind):
+    """The first task is looked at and traced, adapted to, and scored."""
+    loss_fn, shape, highest, metric, _ = WHOLE[kind]
+    learner, sampler = WITH_ONE_OUTPUT[name](loss_fn, line(*shape)), whole_numbers(highest)
+    episode = sampler.sample((), KEY)
+    params = learner.init(KEY, episode)
+    value, _ = jax.eval_shape(learner.loss, params, KEY, episode)
+    assert (value.shape, value.dtype) == ((), jnp.float32)
+
+    def scored(params):
+        outputs = learner.predict(params, learner.adapt(params, KEY, episode.support), episode.query.x)
+        return jmeta.score(metric, outputs, episode.query, name="metric")
+
+    assert jax.eval_shape(scored, params).shape == ()
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_the_loss_of_whole_numbers_is_that_of_numpy_and_evaluate_scores_them(kind):
+    loss_fn, shape, highest, metric, expected = WHOLE[kind]
+    # A task of two classes says so; one logit decides between both.
+    sampler = whole_numbers(highest, jnp.ones(2, bool) if metric is jmeta.accuracy else None)
+    learner, episode = jmeta.maml(line(*shape), loss_fn, optax.sgd(0.1), num_steps=0), sampler.sample((), KEY)
+    params = learner.init(KEY, episode)
+    z, y = np.asarray(episode.query.x @ params), np.asarray(episode.query.y)
+    np.testing.assert_allclose(learner.loss(params, KEY, episode)[0], expected(z, y).mean(), rtol=1e-5)
+    found = jmeta.evaluate(learner, params, sampler, metric=metric, episodes=2).values
+    keys = [jax.random.split(key)[0] for key in jax.random.split(jax.random.key(0), 2)]
+    for value, key in zip(found[:, 0], keys, strict=True):
+        query = sampler.sample((), key).query
+        z, y = np.asarray(query.x @ params), np.asarray(query.y)
+        right = (z > 0) == y if metric is jmeta.accuracy else np.square(np.exp(z) - y)
+        np.testing.assert_allclose(value, right.mean(), rtol=1e-5)
+
+
+def test_labels_of_softmax_are_below_the_number_of_outputs():
+    """The same targets, of which the loss now says that they are classes."""
+    episode = whole_numbers(9).sample((), KEY)
+    for loss_fn in (optax.softmax_cross_entropy_with_integer_labels, jmeta.negative_log_likelihood):
+        with pytest.raises(
+            ValueError, match=r"support.y must hold labels 0, ..., 2, one per output of the learner; got label [3-9]"
+        ):
+            jmeta.maml(jmeta.from_linen(nn.Dense(3)), loss_fn, optax.sgd(0.1)).init(KEY, episode)
+    # One output is one class for a softmax, and two for a logit that decides by its sign.
+    bits = whole_numbers(1).sample((), KEY)
+    for loss_fn, refused in ((optax.softmax_cross_entropy_with_integer_labels, True), (jmeta.negative_log_likelihood, False)):
+        learner = jmeta.maml(line(1), loss_fn, optax.sgd(0.1))
+        if refused:
+            with pytest.raises(ValueError, match=r"must hold labels 0, ..., 0, one per output of the learner; got label 1"):
+                learner.init(KEY, bits)
+        else:
+            learner.init(KEY, bits)
