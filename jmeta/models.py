@@ -52,6 +52,18 @@ def check_model(name: str, model: Any) -> None:
         )
 
 
+def check_encoder_head(model: Any) -> None:
+    """Checks that a model has two parts, each a model.
+
+    Raises:
+      ValueError: if it has not.
+    """
+    if not isinstance(model, EncoderHead):
+        raise ValueError(f"model must be an EncoderHead(encoder, head) of two models; got {type(model).__name__}.")
+    check_model("model.encoder", model.encoder)
+    check_model("model.head", model.head)
+
+
 def outputs_like(model: Model, params: Params, x: Any) -> Any:
     """Makes zeros of the shapes of a model's outputs."""
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(model.apply, params, x))

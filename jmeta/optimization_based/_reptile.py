@@ -18,6 +18,7 @@ from jmeta._rows import fill_batch, presence
 from jmeta._scoring import score
 from jmeta._types import Adapted, Batch, Episode, Key, Learner, LossFn, Mask, Metrics, Model, Params
 from jmeta._validation import check_one_task, checked_init
+from jmeta.models import check_model
 
 
 def reptile(
@@ -43,8 +44,10 @@ def reptile(
       adapts: which parameters move, as for :func:`jmeta.maml`; all by default. The others stay as they were initialised.
 
     Raises:
-      ValueError: if ``num_steps`` is negative or ``batch_size`` below 1; from ``init``, if ``adapts`` chooses nothing.
+      ValueError: if ``model`` is no model, ``num_steps`` is negative or ``batch_size`` below 1; from ``init``, if ``adapts``
+        chooses nothing.
     """
+    check_model("model", model)
 
     def init(key: jax.Array, episode: Episode) -> Params:
         return checked_init(model, key, episode, loss_fn)
