@@ -20,6 +20,7 @@ import optax
 from jmeta._paths import merge, partition
 from jmeta._precision import add_scaled
 from jmeta._types import Adapted, Objective
+from jmeta._validation import check_counts
 
 # Reverse is the default: it takes every derivative, and nested it needs the memory of mixed (CPU; no accelerator was at hand).
 HESSIAN_PRODUCTS = ("reverse", "mixed", "finite_difference")
@@ -79,8 +80,7 @@ def unrolled(*, rematerialise: bool = True, hessian_product: str = "reverse", un
     """
     if hessian_product not in HESSIAN_PRODUCTS:
         raise ValueError(f"hessian_product must be one of {', '.join(HESSIAN_PRODUCTS)}; got {hessian_product!r}.")
-    if unroll < 1:
-        raise ValueError(f"unroll must be at least 1; got {unroll}.")
+    check_counts(unroll=unroll)
     along = {"mixed": _forward_derivative, "finite_difference": _central_difference}
     gradient = _gradient if hessian_product == "reverse" else _gradient_differentiated_by(along[hessian_product])
 
@@ -129,8 +129,7 @@ def implicit(*, proximal_strength: float, damping: float = 0.0, solver_steps: in
         raise ValueError(f"proximal_strength must be above 0; got {proximal_strength}.")
     if damping < 0:
         raise ValueError(f"damping must be at least 0; got {damping}.")
-    if solver_steps < 1:
-        raise ValueError(f"solver_steps must be at least 1; got {solver_steps}.")
+    check_counts(solver_steps=solver_steps)
 
     def solve(product: Callable[[Adapted], Adapted], target: Adapted) -> Adapted:
         def damped(x: Adapted) -> Adapted:

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 from jax.core import Tracer
 
+from jmeta._rows import fill
 from jmeta._types import Batch, Episode, Learner, LossFn, Model, Params
 from jmeta.metrics import accuracy, negative_log_likelihood
 from jmeta.models import check_model
@@ -23,8 +24,9 @@ def checked_init(model: Model, key: jax.Array, episode: Episode, loss_fn: LossFn
     """Makes the parameters of a model whose outputs are a learner's, after a look at the first task."""
     check_model("model", model)
     check_episode(episode)
-    params = model.init(key, episode.support.x)
-    outputs = jax.eval_shape(model.apply, params, episode.support.x)
+    x = fill(episode.support.x, episode.support.mask)
+    params = model.init(key, x)
+    outputs = jax.eval_shape(model.apply, params, x)
     check_episode(episode, ways=_ways(episode, outputs, loss_fn))
     return params
 

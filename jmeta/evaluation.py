@@ -17,7 +17,7 @@ from jmeta._presence import mean_of_present
 from jmeta._rows import count_rows, counts_of
 from jmeta._scoring import score
 from jmeta._types import PRESENT, Adapted, Episode, Learner, LossFn, Params, Sampler
-from jmeta._validation import check_task
+from jmeta._validation import check_counts, check_task
 
 
 class Evaluation(NamedTuple):
@@ -87,8 +87,7 @@ def evaluate(
     """
     if num_steps is not None and learner.path is None:
         raise ValueError(f"num_steps must be None for a learner whose adaptation is not iterative; got {num_steps}.")
-    if num_steps is not None and num_steps < 0:
-        raise ValueError(f"num_steps must be at least 0; got {num_steps}.")
+    check_counts(0, num_steps=num_steps)
     draw, which, first = episodes_of(sampler, episodes, seed, batch_size, endless=1000)
     check_task(learner, params, first, metric)
     compiled = _values(learner, draw, metric, num_steps, batch_size, training).lower(params, sampler.data, which).compile()

@@ -512,6 +512,23 @@ def test_weights_reach_the_inner_loop_the_query_and_the_prototypes(x64):
         chex.assert_trees_all_close(one, other, rtol=1e-12, atol=1e-12)
 
 
+def test_parameters_that_are_made_from_the_first_task_see_real_rows():
+    """A model whose first scale is that of its inputs, in a task, in several and among classes."""
+    model = jmeta.from_functions(lambda key, x: jnp.abs(x).max(axis=0), lambda params, x: x / params[None])
+    head = jmeta.from_functions(lambda key, x: (), lambda params, x: x)
+    makers = {
+        "maml": (jmeta.maml(model, jmeta.squared_error, SGD).init, regression()),
+        "prototypical_networks": (jmeta.prototypical_networks(model).init, classification()),
+    }
+    for init, task in makers.values():
+        for filler in FILLERS.values():
+            np.testing.assert_array_equal(init(KEY, spread_episode(task, filler)), jnp.abs(task.support.x).max(axis=0))
+    several = jmeta.hard_parameter_sharing(model, {"y": jmeta.Task(head, jmeta.squared_error)})
+    batch = spread(regression().support, SUPPORT, SUPPORT, FILLERS["NaN"])
+    for data in ({"y": batch}, batch._replace(y={"y": batch.y})):
+        np.testing.assert_array_equal(several.init(KEY, data).encoder, jnp.abs(regression().support.x).max(axis=0))
+
+
 # --- trees of inputs and outputs --------------------------------------------------------------------------------------------------
 
 

@@ -247,6 +247,77 @@ CASES = {
         "one row per example",
     ),
     "negative steps": Case(lambda: maml(num_steps=-1), "num_steps must", "got -1", "at least 0"),
+    "one step and a half": Case(lambda: maml(num_steps=1.5), "num_steps must", "got 1.5", "a whole number"),
+    "half a row": Case(
+        lambda: jmeta.reptile(linear(), CROSS_ENTROPY, optax.sgd(0.1), batch_size=0.5),
+        "batch_size must",
+        "got 0.5",
+        "a whole number",
+    ),
+    "half a task at once": Case(
+        lambda: jmeta.value_and_gradient(jmeta.over_tasks(maml().loss), micro_batch=1.5),
+        "micro_batch must",
+        "got 1.5",
+        "a whole number",
+    ),
+    "half a step of a solver": Case(
+        lambda: jmeta.implicit(proximal_strength=1.0, solver_steps=2.5), "solver_steps must", "got 2.5", "a whole number"
+    ),
+    "half an episode": Case(
+        lambda: jmeta.evaluate(maml(), (), arrays(), metric=jmeta.accuracy, episodes=2.5),
+        "episodes must",
+        "got 2.5",
+        "a whole number",
+    ),
+    "half a training step": Case(
+        lambda: jmeta.fit(None, None, arrays(), num_steps=2.5), "num_steps must", "got 2.5", "a whole number"
+    ),
+    "a batch of tasks to start from": Case(
+        lambda: init(maml(), jax.tree.map(lambda leaf: jnp.stack([leaf] * 2), classify())),
+        "episode must",
+        "got a batch of 2 tasks",
+        "one task",
+    ),
+    "a batch of tasks to learn from": Case(
+        lambda: loss_of(maml(), jax.tree.map(lambda leaf: jnp.stack([leaf] * 2), classify())),
+        "episode must",
+        "got a batch of 2 tasks",
+        "jmeta.over_tasks",
+    ),
+    "an integer mask": Case(
+        lambda: loss_of(maml(), classify(mask=jnp.ones(3, int))), "support.mask must", "got int32", "booleans, in an array"
+    ),
+    "a mask of numbers": Case(lambda: init(maml(), classify(mask=jnp.ones(3))), "support.mask must", "got float32", "for weights"),
+    "negative weights": Case(
+        lambda: init(maml(), classify(weights=jnp.array([1.0, -1.0, 1.0]))), "support.weights must", "got -1.0", "at least 0"
+    ),
+    "weights of other rows": Case(
+        lambda: loss_of(maml(), classify(weights=jnp.ones(4))), "support.weights must", "got (4,) for 3 rows", "one row per example"
+    ),
+    "weights of entries for classes": Case(
+        lambda: loss_of(jmeta.prototypical_networks(linear()), classify(weights=jnp.ones((3, 1)))),
+        "weights must",
+        "got (3, 1)",
+        "one per row",
+    ),
+    "no classes for prototypes": Case(
+        lambda: init(jmeta.prototypical_networks(linear()), classify()._replace(classes=None)), "classes must", "got None", "[ways]"
+    ),
+    "a class without support": Case(
+        lambda: init(jmeta.prototypical_networks(linear()), classify(y=jnp.array([0, 0, 1]))),
+        "support must",
+        "got none of 2",
+        "an example of every class",
+    ),
+    "a label of a class that is not there": Case(
+        lambda: init(maml(), classify()._replace(classes=jnp.array([True, True, False]))),
+        "support.y must",
+        "got label 2",
+        "real classes, [0, 1]",
+    ),
+    "no input": Case(lambda: init(maml(), classify(x=None)), "support.x must", "got None", "arrays"),
+    "a list for an input": Case(lambda: init(maml(), classify(x=[[1.0, 2.0]] * 3)), "support.x must", "got float", "arrays"),
+    "no episode": Case(lambda: init(maml(), (Batch(1, 2), Batch(1, 2))), "episode must", "got tuple", "Episode(support, query)"),
     "tasks without a common axis": Case(
         lambda: jmeta.over_tasks(maml().loss)({}, KEY, {"a": jnp.ones(2), "b": jnp.ones(3)}),
         "data must",

@@ -237,7 +237,10 @@ def test_one_trace_serves_new_keys_new_tasks_and_new_learning_rates(micro_batch)
             lambda: jmeta.value_and_gradient(jmeta.over_tasks(noisy), micro_batch=3)(*noisy_tasks()[:1], KEY, noisy_tasks()[1]),
             "micro_batch must divide the number of tasks; got micro_batch=3 and 4 tasks",
         ),
-        (lambda: jmeta.value_and_gradient(jmeta.over_tasks(noisy), micro_batch=0), "micro_batch must be at least 1; got 0"),
+        (
+            lambda: jmeta.value_and_gradient(jmeta.over_tasks(noisy), micro_batch=0),
+            "micro_batch must be a whole number of at least 1; got 0",
+        ),
         (lambda: jmeta.value_and_gradient(noisy, micro_batch=2), "micro_batch=2 needs an objective with a task axis"),
         (
             lambda: jmeta.over_tasks(noisy)({}, KEY, {"x": jnp.zeros((4, 3)), "y": jnp.zeros(())}),

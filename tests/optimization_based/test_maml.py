@@ -119,5 +119,5 @@ def test_unsafe_inner_optimizer_and_negative_steps_are_refused():
     model = dense((1,), jnp.tanh)
     with pytest.raises(ValueError, match="inner_optimizer has no finite derivative"):
         jmeta.maml(model, jmeta.squared_error, optax.adam(0.1))
-    with pytest.raises(ValueError, match="num_steps must be at least 0; got -1"):
+    with pytest.raises(ValueError, match="num_steps must be a whole number of at least 0; got -1"):
         jmeta.maml(model, jmeta.squared_error, optax.sgd(0.1), num_steps=-1)
