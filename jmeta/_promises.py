@@ -10,7 +10,7 @@ import numpy as np
 
 from jmeta import _variations as variations
 from jmeta._objectives import over_tasks
-from jmeta._trials import TASKS, Trial, check_alike, check_equal, flat, modes_that_agree, predictions, same
+from jmeta._trials import STEP, TASKS, Trial, check_alike, check_equal, flat, predictions, same
 from jmeta._types import Adapted, Batch, Episode, Params
 
 # When a learner draws random numbers.
@@ -34,70 +34,58 @@ def check_shapes(trial: Trial) -> None:
     if (learner.path is None) != (learner.num_steps is None):
         given = "no path" if learner.path is None else "a path"
         raise ValueError(f"path and num_steps must be given together; got {given} and num_steps={learner.num_steps}.")
+    # As a sampler without masks and classes draws them.
     batch = variations.numbered(trial.episodes)
-    for name, call in {"init": lambda: learner.init(key, batch), "loss": lambda: learner.loss(params, key, batch)}.items():
-        _check_refused(f"{name} must refuse a batch of tasks in a sentence, as check_episode does", call)
+    _check_refused("init must refuse a batch of tasks in a sentence, as check_episode does", learner.init, key, batch)
+    _check_refused("loss must refuse a batch of tasks in a sentence, as check_episode does", learner.loss, params, key, batch)
 
 
 def check_values(trial: Trial) -> None:
-    loss, _, gradient = trial.whole(jax.random.key(3), trial.episodes[0], True)
-    if not np.isfinite(flat((loss, gradient))).all():
-        raise ValueError(f"loss must be finite and have a finite gradient; got a loss of {loss} and a gradient {gradient}.")
-    if not flat(gradient).any():
+    trained, parts = trial.train(jax.random.key(3), trial.explicit[0]), trial.parts(jax.random.key(3), trial.explicit[0])
+    if not np.isfinite(flat(trained)).all():
+        raise ValueError(
+            f"loss must be finite and have a finite gradient; got a loss of {trained.value} and a gradient {trained.gradient}."
+        )
+    if not flat(trained.gradient).any():
         raise ValueError("loss must depend on the parameters; got a gradient of zeros.")
-    parts = trial.parts(jax.random.key(3), trial.explicit[0])
-    if not np.isfinite(flat((parts.adapted, parts.outputs))).all():
+    if not np.isfinite(flat(parts)).all():
         raise ValueError("adapt and predict must give finite values; got NaN or infinity.")
 
 
 def check_dependence(trial: Trial) -> None:
-    """Another support adapts otherwise, and predicts otherwise."""
+    """Other supports adapt otherwise, and predict otherwise."""
     if trial.learner.num_steps == 0:
         return
-    one, other = trial.explicit
-    parts, changed = (trial.parts(jax.random.key(4), episode) for episode in (one, one._replace(support=other.support)))
-    if same(parts.adapted, changed.adapted):
-        raise ValueError("adapt must depend on the support; got the same for two tasks.")
-    if same(parts.outputs, changed.outputs):
-        raise ValueError("predict must depend on adapted; got the same outputs for two tasks.")
+    one, *others = trial.explicit
+    parts, *changed = (trial.parts(jax.random.key(4), one._replace(support=task.support)) for task in (one, *others))
+    if all(same(parts.adapted, other.adapted) for other in changed):
+        raise ValueError(f"adapt must depend on the support; got the same for {TASKS} tasks.")
+    if all(same(parts.outputs, other.outputs) for other in changed):
+        raise ValueError(f"predict must depend on adapted; got the same outputs for {TASKS} tasks.")
 
 
 def check_tasks(trial: Trial) -> None:
-    """Mapped tasks are what a loop over them gives, from one trace."""
-    traces = []
-
-    def counted(params: Params, key: jax.Array, episode: Episode, *, step: Any = 0) -> Any:
-        traces.append(step)
-        return trial.learner.loss(params, key, episode, step=step)
-
-    mapped = jax.jit(jax.value_and_grad(over_tasks(counted), has_aux=True))
-    episodes, key = trial.episodes[:TASKS], jax.random.key(5)
-    (value, _), gradient = mapped(trial.params, key, variations.numbered(episodes), step=jnp.int32(3))
-    mapped(trial.params, jax.random.key(6), variations.numbered(trial.episodes[TASKS:]), step=jnp.int32(4))
-    if len(traces) != 1:
-        raise ValueError(f"loss must be traced once for tasks and keys of the same shapes; got {len(traces)} traces.")
-    each = [trial.whole(key, episode, True) for key, episode in zip(jax.random.split(key, TASKS), episodes, strict=True)]
-    looped = np.mean([flat((found.value, found.gradient)) for found in each], axis=0)
-    check_equal(trial, (value, gradient), looped, "loss and gradient must be the same for mapped tasks and for a loop over them")
+    """Mapped tasks are what a loop over them gives, though one has masked rows where the other has none."""
+    episodes = trial.episodes if trial.draws == "nothing" else trial.explicit
+    mapped = jax.jit(jax.value_and_grad(over_tasks(trial.learner.loss), has_aux=True))
+    (value, _), gradient = mapped(trial.params, jax.random.key(5), variations.numbered(episodes), step=np.int32(STEP))
+    each = [trial.train(key, task) for key, task in zip(jax.random.split(jax.random.key(5), TASKS), trial.explicit, strict=True)]
+    looped = np.mean([flat((trained.value, trained.gradient)) for trained in each], axis=0)
+    promise = "loss and gradient in training must be the same for mapped tasks and for a loop over them"
+    check_equal(trial, (value, gradient), looped, f"{promise}, with masked rows and weights of 1 or without")
 
 
 def check_keys(trial: Trial) -> None:
     """Keys matter in training where the learner draws, and elsewhere only where adapting itself draws."""
-    draws, keys = trial.draws, [jax.random.key(seed) for seed in (7, 7, 8)]
-    first, again, other = (trial.whole(key, trial.episodes[0], True) for key in keys)
+    draws, episode = trial.draws, trial.explicit[0]
+    first, again, other = (trial.train(jax.random.key(seed), episode) for seed in (7, 7, 8))
     if not same(first, again):
         raise ValueError("loss must be a pure function; got two results for one key.")
     if same(first, other) is (draws != "nothing"):
         found = "changes with it" if draws == "nothing" else "ignores it"
         raise ValueError(f"loss must use its key exactly where draws says so; got draws={draws!r} and a loss that {found}.")
-    if draws == "always":
-        return
-    outside = {
-        "loss": lambda key: trial.whole(key, trial.explicit[0], False),
-        "adapt": lambda key: trial.parts(key, trial.explicit[0]),
-    }
-    for name, call in outside.items():
-        if not same(*map(call, keys[1:])):
+    for name, call in {"loss": trial.test, "adapt": trial.parts}.items():
+        if draws != "always" and not same(call(jax.random.key(7), episode), call(jax.random.key(8), episode)):
             raise ValueError(f"{name} must be deterministic outside training, unless draws='always'; got one that uses its key.")
 
 
@@ -112,21 +100,21 @@ def check_order(trial: Trial, *, support: bool) -> None:
     check_alike(trial, turned, episode, "must not depend on the order of the query", rows_differ=True)
     if trial.draws == "always":
         return
-    one, other = (trial.parts(jax.random.key(9), task).outputs for task in (episode, turned))
-    real = np.asarray(episode.query.real)
-    one, other = (jax.tree.map(lambda leaf: leaf[real], tree) for tree in (one, jax.tree.map(lambda leaf: leaf[::-1], other)))
-    check_equal(trial, other, one, "predict must treat the query rows alike, whatever their order")
+    outputs, others = (trial.parts(jax.random.key(9), task).outputs for task in (episode, turned))
+    found = (variations.real_rows(outputs, episode.query), variations.real_rows(others, turned.query))
+    back = jax.tree.map(lambda leaf: leaf[::-1], found[1])
+    check_equal(trial, back, found[0], "predict must treat the query rows alike, whatever their order")
 
 
 def check_masks(trial: Trial) -> None:
     """Masked rows and weights of 1 do not matter, and what masked rows hold neither."""
-    for training in modes_that_agree(trial):
-        whole, plain = (trial.whole(jax.random.key(9), task, training) for task in (trial.explicit[0], trial.episodes[0]))
+    explicit = trial.explicit[0]
+    if trial.draws != "always":
         promise = "loss must not depend on masked rows (unless takes_masks=False), nor on weights that are all 1"
-        check_equal(trial, whole, plain, f"{promise} (training={training})")
+        check_equal(trial, trial.test(jax.random.key(9), explicit), trial.test(jax.random.key(9), trial.episodes[0]), promise)
     for value in variations.STRANGE if trial.takes_masks else ():
-        strange = variations.with_strange_padding(trial.explicit[0], value)
-        check_alike(trial, strange, trial.explicit[0], f"must not depend on what masked rows hold, such as {value}")
+        strange = variations.with_strange_padding(explicit, value)
+        check_alike(trial, strange, explicit, f"must not depend on what masked rows hold, such as {value}")
 
 
 def check_weights(trial: Trial, *, counted: bool) -> None:
@@ -139,53 +127,54 @@ def check_weights(trial: Trial, *, counted: bool) -> None:
         strange = variations.with_weight_of_first(episode, 0, value)
         check_alike(trial, strange, absent, f"must not depend on a target of weight 0, such as {value}")
     varied = variations.weighing(episode, lambda weights, _: weights * np.linspace(0.5, 1.5, weights.size).reshape(weights.shape))
-    _check_objective(trial, varied, "with weights")
-    adapted = [trial.parts(jax.random.key(9), task).adapted for task in (episode, varied)]
-    if counted and trial.learner.num_steps != 0 and same(*adapted):
+    check_score(trial, varied, "with weights")
+    if (
+        counted
+        and trial.learner.num_steps != 0
+        and same(*(trial.parts(jax.random.key(9), task).adapted for task in (episode, varied)))
+    ):
         raise ValueError("adapt must count each target of the support by its weight; got the same for other weights.")
 
 
 def check_classes(trial: Trial) -> None:
     """Classes that are not real have no rows and no logits."""
-    if trial.explicit[0].classes is None:
+    episode = trial.explicit[0]
+    if episode.classes is None:
         return
-    fewer = variations.without_last_class(trial.explicit[0])
+    fewer = variations.without_last_class(episode)
     emptied = variations.without_rows_of_others(fewer)
     check_alike(trial, fewer, emptied, "must not count rows of classes that are not real")
-    _check_objective(trial, fewer, "with a class that is not real")
-    all_real = emptied._replace(classes=trial.explicit[0].classes)
-    adapted = [trial.parts(jax.random.key(9), task).adapted for task in (emptied, all_real)]
-    if trial.learner.num_steps and same(*adapted):
+    check_score(trial, fewer, "with a class that is not real")
+    all_real = emptied._replace(classes=episode.classes)
+    if trial.learner.num_steps and same(*(trial.parts(jax.random.key(9), task).adapted for task in (emptied, all_real))):
         raise ValueError("adapt must leave out the logits of classes that are not real; got the same with and without them.")
 
 
 def check_objective(trial: Trial) -> None:
-    """The loss is that of what is predicted of the query after adapting to the support."""
-    if trial.draws == "training" and not trial.own_objective:
-        found = trial.whole(jax.random.key(9), trial.episodes[0], True)
-        check_equal(trial, found.value, found.metric, "loss must be its metric loss, unless own_objective")
-    _check_objective(trial, trial.explicit[0], "of all rows")
+    """What is minimised is the loss of the query."""
+    check_score(trial, trial.explicit[0], "of all rows")
+    if not trial.own_objective:
+        for where, found in {"in": trial.train, "outside": trial.test}.items():
+            value, metric, *_ = found(jax.random.key(9), trial.explicit[0])
+            check_equal(trial, value, metric, f"loss {where} training must be its metric loss, unless own_objective")
 
 
-def _check_objective(trial: Trial, episode: Episode, case: str) -> None:
-    if trial.draws == "always":
-        return
-    parts = trial.parts(jax.random.key(9), episode)
-    for training in (False,) if trial.own_objective else modes_that_agree(trial):
-        found = trial.whole(jax.random.key(9), episode, training)
-        promise = f"must be loss_fn of what predict says of the query ({case}, training={training})"
-        check_equal(trial, found.metric, parts.value, f"the metric loss {promise}")
-        if not trial.own_objective:
-            whole = found.value, found.gradient
-            check_equal(trial, whole, (parts.value, parts.gradient), f"loss and gradient {promise}, unless own_objective")
+def check_score(trial: Trial, episode: Episode, case: str) -> None:
+    """The metric loss is that of what is predicted of the query after adapting to the support."""
+    found = {} if trial.draws == "always" else {"outside": trial.test}
+    found |= {"in": trial.train} if trial.draws == "nothing" and not trial.own_objective else {}
+    for where, call in found.items():
+        got, expected = call(jax.random.key(9), episode).metric, trial.parts(jax.random.key(9), episode).score
+        promise = "must be loss_fn of what predict says of the query after adapt on the support"
+        check_equal(trial, got, expected, f"the metric loss {where} training {promise} ({case})")
 
 
 def check_path(trial: Trial) -> None:
     """The path passes through ``adapt``, with the same draws."""
-    learner, path, support = trial.learner, trial.learner.path, trial.episodes[0].support
+    learner, path, support = trial.learner, trial.learner.path, trial.explicit[0].support
     if path is None or learner.num_steps is None:
         return
-    steps, options = learner.num_steps + 1, {"classes": trial.episodes[0].classes, "training": trial.draws != "nothing"}
+    steps, options = learner.num_steps + 1, {"classes": trial.explicit[0].classes, "training": trial.draws != "nothing"}
 
     def run(params: Params, key: jax.Array, support: Batch) -> tuple[Adapted, Adapted]:
         return learner.adapt(params, key, support, **options), path(params, key, support, steps, **options)
@@ -230,9 +219,9 @@ def _distinct(paths: Adapted) -> list[int]:
     return [len(np.unique(rows, axis=0)) for rows in np.concatenate(leaves, axis=2).swapaxes(0, 1)]
 
 
-def _check_refused(promise: str, call: Callable[[], Any]) -> None:
+def _check_refused(promise: str, function: Callable[..., Any], *arguments: Any) -> None:
     try:
-        jax.eval_shape(call)
+        jax.eval_shape(function, *arguments)
     except ValueError:
         return
     except TypeError as error:

@@ -1,36 +1,41 @@
 """A learner under trial: what it makes of a task, whole and by parts, and how two results are compared."""
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jmeta import _variations as variations
 from jmeta._scoring import score
-from jmeta._types import Adapted, Episode, Learner, LossFn, Metrics, Params, Sampler
+from jmeta._types import Adapted, Episode, Learner, LossFn, Params, Sampler
 
 TASKS = 3
 PADDING = 1
+STEP = 3
 
 
-class Found(NamedTuple):
-    """What a learner makes of a task: its loss, the metric of that name, and the gradient of the loss."""
+class Trained(NamedTuple):
+    """What a learner makes of a task in training: its loss, the metric of that name, and the gradient of the loss."""
 
     value: Any
     metric: Any
     gradient: Any
 
 
-class Parts(NamedTuple):
-    """The same from adapting, predicting and scoring one by one, and what adapting and predicting gave."""
+class Tested(NamedTuple):
+    """The same outside training, where nothing is differentiated."""
 
     value: Any
-    gradient: Any
+    metric: Any
+
+
+class Parts(NamedTuple):
+    """What it adapts to, predicts, and by ``loss_fn`` scores."""
+
     adapted: Any
     outputs: Any
+    score: Any
 
 
 class Trial(NamedTuple):
@@ -40,8 +45,9 @@ class Trial(NamedTuple):
       learner: the learner.
       params: its parameters.
       episodes: tasks as they come, but each with the support of two.
-      explicit: of the same tasks, with weights of 1 and, where masks are taken, masked rows before and after the real ones.
-      whole: ``(key, episode, training) -> Found``.
+      explicit: the same with weights of 1 and, where masks are taken, masked rows before and after the real ones.
+      train: ``(key, episode) -> Trained``.
+      test: ``(key, episode) -> Tested``.
       parts: ``(key, episode) -> Parts``, outside training.
       draws: when the learner draws random numbers.
       own_objective: whether it minimises something else than the loss of the query.
@@ -53,7 +59,8 @@ class Trial(NamedTuple):
     params: Params
     episodes: list[Episode]
     explicit: list[Episode]
-    whole: Callable[[jax.Array, Episode, bool], Found]
+    train: Callable[[jax.Array, Episode], Trained]
+    test: Callable[[jax.Array, Episode], Tested]
     parts: Callable[[jax.Array, Episode], Parts]
     draws: str
     own_objective: bool
@@ -64,41 +71,32 @@ class Trial(NamedTuple):
 def begin(learner: Learner, sampler: Sampler, loss_fn: LossFn, **options: Any) -> Trial:
     """Draws the tasks, makes the parameters, and builds what the checks call."""
     sample = jax.jit(sampler.sample)
-    drawn = [jax.device_get(sample(sampler.data, key)) for key in jax.random.split(jax.random.key(1), 2 * TASKS)]
+    drawn = [jax.device_get(sample(sampler.data, jax.random.key(seed))) for seed in range(TASKS)]
     params = jax.device_get(jax.jit(learner.init)(jax.random.key(0), drawn[0]))
     episodes = [variations.with_support_of_both(one, other) for one, other in zip(drawn, drawn[1:] + drawn[:1], strict=True)]
     padding = PADDING if options["takes_masks"] else 0
-    explicit = [variations.explicit(episode, padding=padding) for episode in episodes[:2]]
-    return Trial(learner, params, episodes, explicit, _whole(learner, params), _parts(learner, params, loss_fn), **options)
+    explicit = [variations.explicit(episode, padding=padding) for episode in episodes]
 
-
-def _whole(learner: Learner, params: Params) -> Callable[[jax.Array, Episode, bool], Found]:
     # Training is what a learner does unless it is told otherwise.
-    modes: dict[bool, dict[str, Any]] = {True: {}, False: {"training": False}}
+    def train(params: Params, key: jax.Array, episode: Episode) -> Trained:
+        (value, metrics), gradient = jax.value_and_grad(learner.loss, has_aux=True)(params, key, episode, step=STEP)
+        return Trained(value, metrics["loss"], gradient)
 
-    @functools.partial(jax.jit, static_argnums=4)
-    def run(params: Params, key: jax.Array, episode: Episode, step: Any, training: bool) -> tuple[tuple[Any, Metrics], Params]:
-        return jax.value_and_grad(learner.loss, has_aux=True)(params, key, episode, step=step, **modes[training])
+    def test(params: Params, key: jax.Array, episode: Episode) -> Tested:
+        value, metrics = learner.loss(params, key, episode, training=False)
+        return Tested(value, metrics["loss"])
 
-    def whole(key: jax.Array, episode: Episode, training: bool) -> Found:
-        (value, metrics), gradient = jax.device_get(run(params, key, episode, jnp.int32(3), training))
-        return Found(value, metrics["loss"], gradient)
-
-    return whole
-
-
-def _parts(learner: Learner, params: Params, loss_fn: LossFn) -> Callable[[jax.Array, Episode], Parts]:
-    def judged(params: Params, key: jax.Array, episode: Episode) -> tuple[jax.Array, tuple[Adapted, Any]]:
+    def parts(params: Params, key: jax.Array, episode: Episode) -> Parts:
         adapted, outputs = predictions(learner, params, key, episode)
-        return score(loss_fn, outputs, episode.query, episode.classes), (adapted, outputs)
+        return Parts(adapted, outputs, score(loss_fn, outputs, episode.query, episode.classes))
 
-    run = jax.jit(jax.value_and_grad(judged, has_aux=True))
+    called = {"train": _on_the_host(train, params), "test": _on_the_host(test, params), "parts": _on_the_host(parts, params)}
+    return Trial(learner, params, episodes, explicit, **called, **options)
 
-    def parts(key: jax.Array, episode: Episode) -> Parts:
-        (value, (adapted, outputs)), gradient = jax.device_get(run(params, key, episode))
-        return Parts(value, gradient, adapted, outputs)
 
-    return parts
+def _on_the_host(function: Callable[..., Any], params: Params) -> Callable[[jax.Array, Episode], Any]:
+    run = jax.jit(function)
+    return lambda key, episode: jax.device_get(run(params, key, episode))
 
 
 def predictions(learner: Learner, params: Params, key: jax.Array, episode: Episode) -> tuple[Adapted, Any]:
@@ -106,13 +104,8 @@ def predictions(learner: Learner, params: Params, key: jax.Array, episode: Episo
     return adapted, learner.predict(params, adapted, episode.query.x, mask=episode.query.mask)
 
 
-def modes_that_agree(trial: Trial) -> tuple[bool, ...]:
-    """The values of ``training`` in which two tasks must agree though their rows draw differently."""
-    return {"nothing": (True, False), "training": (False,), "always": ()}[trial.draws]
-
-
 def check_alike(trial: Trial, got: Episode, expected: Episode, promise: str, *, rows_differ: bool = False) -> None:
-    """Compares what a learner makes of two explicit tasks, whole in each mode and by parts.
+    """Compares what a learner makes of two explicit tasks, in training, outside, and by parts.
 
     Args:
       trial: the learner.
@@ -122,12 +115,11 @@ def check_alike(trial: Trial, got: Episode, expected: Episode, promise: str, *, 
       rows_differ: whether the rows stand elsewhere, so that what is drawn of them differs.
     """
     key = jax.random.key(9)
-    for training in modes_that_agree(trial) if rows_differ else (True, False):
-        one, other = (trial.whole(key, episode, training) for episode in (got, expected))
-        check_equal(trial, one, other, f"loss {promise} (training={training})")
+    if trial.draws == "nothing" or not rows_differ:
+        check_equal(trial, trial.train(key, got), trial.train(key, expected), f"loss in training {promise}")
     if trial.draws != "always" or not rows_differ:
-        one, other = ((parts.value, parts.gradient) for parts in (trial.parts(key, episode) for episode in (got, expected)))
-        check_equal(trial, one, other, f"adapt and predict {promise}")
+        check_equal(trial, trial.test(key, got), trial.test(key, expected), f"loss outside training {promise}")
+        check_equal(trial, trial.parts(key, got).score, trial.parts(key, expected).score, f"adapt and predict {promise}")
 
 
 def check_equal(trial: Trial, got: Any, expected: Any, promise: str) -> None:

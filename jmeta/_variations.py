@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jmeta._rows import count_rows
 from jmeta._types import Batch, Episode
 
 # What stands where nothing counts: not a number, infinite, finite but far off.
@@ -34,11 +35,11 @@ def explicit(episode: Episode, *, padding: int) -> Episode:
     """Says of both parts what they leave unsaid: weights of 1 and, with ``padding``, masked rows before and after."""
 
     def change(batch: Batch) -> Batch:
-        rows, weights = len(batch.real), batch.weights
+        rows, weights = count_rows(batch.x), batch.weights
         batch = batch._replace(weights=np.ones(rows, jnp.result_type(float)) if weights is None else weights)
         if not padding:
             return batch
-        mask = np.asarray(batch.real)
+        mask = real(batch)
         longer = jax.tree.map(lambda leaf: leaf[[0] * padding + [*range(rows)] + [rows - 1] * padding], batch._replace(mask=mask))
         return longer._replace(mask=np.concatenate([np.zeros(padding, bool), mask, np.zeros(padding, bool)]))
 
@@ -68,7 +69,7 @@ def with_strange_padding(episode: Episode, value: float) -> Episode:
     """Puts ``value`` into everything that is masked."""
 
     def change(batch: Batch) -> Batch:
-        x, y, weights = estranged((batch.x, batch.y, batch.weights), ~np.asarray(batch.real), value)
+        x, y, weights = estranged((batch.x, batch.y, batch.weights), ~real(batch), value)
         return batch._replace(x=x, y=y, weights=weights)
 
     return both(episode, change)
@@ -89,7 +90,7 @@ def with_weight_of_first(episode: Episode, weight: float, strange: float | None 
     """Weighs the first real row of both parts anew, and makes its targets strange."""
 
     def is_first(batch: Batch) -> np.ndarray:
-        return np.arange(len(batch.real)) == np.argmax(batch.real)
+        return np.arange(count_rows(batch.x)) == real(batch).argmax()
 
     weighed = weighing(episode, lambda weights, batch: np.where(_like(is_first(batch), weights), weight, weights))
     if strange is None:
@@ -116,8 +117,18 @@ def without_rows_of_others(episode: Episode) -> Episode:
 
 def first_rows(batch: Batch, count: int) -> Batch:
     """Masks all but the first ``count`` real rows."""
-    mask = np.asarray(batch.real)
+    mask = real(batch)
     return batch._replace(mask=mask & (np.cumsum(mask) <= count))
+
+
+def real_rows(tree: Any, batch: Batch) -> Any:
+    """Takes the real rows of leaves ``[n, ...]``."""
+    return jax.tree.map(lambda leaf: leaf[real(batch)], tree)
+
+
+def real(batch: Batch) -> np.ndarray:
+    """``[n]``, true for the real rows."""
+    return np.ones(count_rows(batch.x), bool) if batch.mask is None else np.asarray(batch.mask)
 
 
 def _like(rows: np.ndarray, leaf: np.ndarray) -> np.ndarray:

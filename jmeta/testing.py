@@ -24,7 +24,7 @@ def check_learner(
     """Checks what every learner promises, on tasks of a sampler.
 
     - Shapes, and finite losses and gradients; a batch of tasks is refused.
-    - One trace for all tasks and keys, and mapped tasks equal to a loop over them.
+    - Mapped tasks equal to a loop over them.
     - Keys that matter exactly where they should: outside training models are deterministic, and every inner step draws anew.
     - A loss that is ``loss_fn`` of what ``predict`` says of the query after ``adapt`` on the support, so that no label of the query
       is seen before it is judged; ``adapt`` and ``predict`` that depend on the task.
@@ -51,18 +51,19 @@ def check_learner(
         raise ValueError(f"draws must be one of {', '.join(promises.DRAWS)}; got {draws!r}.")
     options = {"draws": draws, "own_objective": own_objective, "takes_masks": takes_masks, "tolerance": tolerance}
     trial = begin(learner, sampler, loss_fn, **options)
+    # What compiles little comes first.
     promises.check_shapes(trial)
     promises.check_values(trial)
-    promises.check_tasks(trial)
     promises.check_keys(trial)
     promises.check_dependence(trial)
-    promises.check_order(trial, support=not uses_support_order)
     promises.check_masks(trial)
-    promises.check_weights(trial, counted=not uses_support_order)
     promises.check_objective(trial)
     promises.check_classes(trial)
+    promises.check_order(trial, support=not uses_support_order)
+    promises.check_weights(trial, counted=not uses_support_order)
     promises.check_path(trial)
     promises.check_keys_of_steps(trial)
+    promises.check_tasks(trial)
 
 
 def check_gradient(
