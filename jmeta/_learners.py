@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jmeta._adaptation import GradientDescent, InnerOptimizer, check_inner_optimizer, gradient_descent
+from jmeta._adaptation import GradientDescent, InnerOptimizer, check_inner_optimizer, check_kind, gradient_descent
 from jmeta._adjoints import Adjoint, unrolled
 from jmeta._rows import count_rows, fill, fill_batch
 from jmeta._scoring import query_loss, score
@@ -61,6 +61,7 @@ def gradient_based(
     adjoint = adjoint or unrolled()
     check_counts(0, num_steps=num_steps)
     check_counts(batch_size=batch_size)
+    check_kind(inner_optimizer, has_rule=rule is not None)
 
     def checked_init(key: jax.Array, episode: Episode) -> Params:
         params, support = init(key, episode), fill_batch(episode.support)
@@ -69,8 +70,9 @@ def gradient_based(
             made = None if rule is None else rule(params, None, support, episode.classes)
             return start(params, None, support, episode.classes), made
 
+        shapes = jax.eval_shape(first, params)
         if num_steps and adjoint.differentiates_updates:
-            check_inner_optimizer(inner_optimizer, *jax.eval_shape(first, params))
+            check_inner_optimizer(inner_optimizer, *shapes)
         return params
 
     def begin(params: Params, key: jax.Array, support: Batch, classes: Mask, training: bool) -> tuple[GradientDescent, Any]:

@@ -33,7 +33,7 @@ def reptile(
     r"""Learns initial parameters that are close to every task's adapted ones; no second derivatives.
 
     The loss is :math:`|\theta - \mathrm{sg}(\phi)|^2 / 2`, whose gradient is the paper's :math:`\theta - \phi`. Training adapts on
-    support and query together, as the paper does; testing on the support alone.
+    support and query together, as the paper does; testing and validation on the support alone, with the loss of the query.
 
     Args:
       model: the network.
@@ -73,10 +73,11 @@ def reptile(
     def loss(
         params: Params, key: jax.Array, episode: Episode, *, step: Any = 0, training: bool = True
     ) -> tuple[jax.Array, Metrics]:
-        del step
+        if not training:
+            return learner.loss(params, key, episode, step=step, training=False)
         check_one_task(episode)
         rows = fill_batch(jax.tree.map(lambda *parts: jnp.concatenate(parts), *_alike(episode.support, episode.query)))
-        adapted = jax.lax.stop_gradient(learner.adapt(params, key, rows, classes=episode.classes, training=training))
+        adapted = jax.lax.stop_gradient(learner.adapt(params, key, rows, classes=episode.classes, training=True))
         outputs = learner.predict(jax.lax.stop_gradient(params), adapted, rows.x, mask=rows.mask)
         distance = optax.tree.norm(optax.tree.sub(moving(params), adapted), squared=True) / 2
         if (present := presence(rows)) is not None:
