@@ -12,7 +12,7 @@ from jax.core import Tracer
 
 from jmeta._adjoints import Adjoint, Implicit, first_order
 from jmeta._types import Adapted, Objective
-from jmeta._validation import first_line
+from jmeta._validation import check_counts, first_line
 
 # An optax transformation, or a function to one from a rule: meta-parameters of its own.
 InnerOptimizer = optax.GradientTransformation | Callable[[Any], optax.GradientTransformation]
@@ -47,8 +47,7 @@ def gradient_descent(objective: Objective, inner_optimizer: InnerOptimizer, num_
       ValueError: if ``num_steps`` is negative; from ``run`` and ``path``, if the adjoint differentiates the optimiser's updates
         and the optimiser has no finite derivative at a zero gradient, or it asks for what an inner loop does not have.
     """
-    if num_steps < 0:
-        raise ValueError(f"num_steps must be at least 0; got {num_steps}.")
+    check_counts(0, num_steps=num_steps)
     if adjoint.implicit is not None:
         return _to_stationary_point(objective, inner_optimizer, num_steps, adjoint.implicit)
     gradient = adjoint.gradient(objective)

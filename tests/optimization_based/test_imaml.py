@@ -94,7 +94,7 @@ def test_memory_does_not_grow_with_the_steps():
     [
         ({"proximal_strength": 0.0}, "proximal_strength must be above 0; got 0.0"),
         ({"proximal_strength": 1.0, "damping": -1.0}, "damping must be at least 0; got -1.0"),
-        ({"proximal_strength": 1.0, "solver_steps": 0}, "solver_steps must be at least 1; got 0"),
+        ({"proximal_strength": 1.0, "solver_steps": 0}, "solver_steps must be a whole number of at least 1; got 0"),
     ],
 )
 def test_bad_options_are_refused(options, sentence):

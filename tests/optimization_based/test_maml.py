@@ -126,7 +126,7 @@ def test_unsafe_inner_optimizer_and_negative_steps_are_refused():
         for adjoint in (jmeta.first_order(), jmeta.implicit(proximal_strength=1.0)):
             jmeta.maml(model, jmeta.squared_error, unsafe, adjoint=adjoint).init(KEY, episode)
         jmeta.maml(model, jmeta.squared_error, unsafe, num_steps=0).init(KEY, episode)
-    with pytest.raises(ValueError, match="num_steps must be at least 0; got -1"):
+    with pytest.raises(ValueError, match="num_steps must be a whole number of at least 0; got -1"):
         jmeta.maml(model, jmeta.squared_error, optax.sgd(0.1), num_steps=-1)
 
 

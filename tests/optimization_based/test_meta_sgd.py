@@ -87,5 +87,5 @@ def test_rates_learn_under_first_order_too(x64):
 
 
 def test_negative_steps_are_refused():
-    with pytest.raises(ValueError, match="num_steps must be at least 0; got -1"):
+    with pytest.raises(ValueError, match="num_steps must be a whole number of at least 0; got -1"):
         jmeta.meta_sgd(LINEAR, jmeta.squared_error, num_steps=-1)

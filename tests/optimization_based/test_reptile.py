@@ -113,5 +113,5 @@ def test_a_mini_batch_larger_than_the_task_takes_all_rows(x64):
 
 
 def test_bad_batch_size_is_refused():
-    with pytest.raises(ValueError, match="batch_size must be at least 1; got 0"):
+    with pytest.raises(ValueError, match="batch_size must be a whole number of at least 1; got 0"):
         jmeta.reptile(MODEL, jmeta.squared_error, optax.sgd(0.1), batch_size=0)
