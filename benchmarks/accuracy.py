@@ -18,13 +18,13 @@ from typing import Any, NamedTuple
 
 import jax
 import optax
-
-import jmeta
 from jmeta._cli.baseline import BASELINE, sinusoid_references
 from jmeta._cli.catalogue import default_config
 from jmeta._cli.config import write_config
 from jmeta._cli.recipes import read_config
 from jmeta._cli.runs import evaluate_run, train_run
+
+import jmeta
 from jmeta.nn import ConvolutionalEncoder, MultilayerPerceptron
 
 RESULTS = Path(__file__).parent / "results"

@@ -14,12 +14,12 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from jmeta._cli.catalogue import default_config
 
 import jmeta
 from jmeta._cli import cache, runs
 from jmeta._cli import cost as costs
 from jmeta._cli import main as command_line
-from jmeta._cli.catalogue import default_config
 from jmeta._cli.main import main
 from jmeta._reporting import read_metrics
 

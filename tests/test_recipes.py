@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-
-import jmeta
-from jmeta import checkpointing
-from jmeta._cli import options
 from jmeta._cli.baseline import baseline_config, fine_tuning_rate, sinusoid_references
 from jmeta._cli.catalogue import LEARNERS, MEANINGLESS, TASKS, default_config
 from jmeta._cli.config import CONFIG, write_config
 from jmeta._cli.recipes import build, read_config
+
+import jmeta
+from jmeta import checkpointing
+from jmeta._cli import options
 from jmeta.nn import MultilayerPerceptron
 
 PAIRS = [(learner, tasks) for learner in LEARNERS for tasks in TASKS if (learner, tasks) not in MEANINGLESS]

@@ -1,17 +1,17 @@
 """From the options of a run to its parts, and :func:`load`."""
 
-import dataclasses
 import functools
-import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import optax
 
-from jmeta._cli.catalogue import LEARNERS, TASKS, default_config
-from jmeta._cli.config import CONFIG, check_ranges, from_json
-from jmeta._cli.options import Config
+from jmeta._catalogue.config import check_ranges, read_config
+from jmeta._catalogue.options import Config, values_of, with_values
+from jmeta._catalogue.pretraining import PRETRAINING
+from jmeta._catalogue.rows import Say, Setting
+from jmeta._catalogue.tables import METHODS, PROBLEMS, check_solves
 from jmeta._loading import load_params
 from jmeta._objectives import over_tasks
 from jmeta._scoring import query_loss
@@ -24,8 +24,7 @@ class Recipe(NamedTuple):
     """The parts of a run.
 
     Attributes:
-      learner: as it is trained.
-      tested: as it is tested, with the number of classes of a test task.
+      learner: as it is trained and tested.
       validated: the same after as many adaptation steps as testing takes, with the loss on the query as its loss.
       state: where training starts.
       optimizer: the outer one.
@@ -37,7 +36,6 @@ class Recipe(NamedTuple):
     """
 
     learner: Learner
-    tested: Learner
     validated: Learner
     state: TrainState
     optimizer: optax.GradientTransformation
@@ -48,6 +46,21 @@ class Recipe(NamedTuple):
     micro_batch: int | None
 
 
+def prepared(config: Config, say: Say) -> Config:
+    """Looks at the data, once, before a run is built.
+
+    Args:
+      config: the options of a run.
+      say: is given what was found, a sentence at a time.
+
+    Raises:
+      ValueError: if an option is out of its range, or the data is not what the method or the options need.
+      FileNotFoundError: if the data is not there.
+    """
+    check_ranges(config)
+    return PROBLEMS[config.problem_name].prepare(config, say)
+
+
 @functools.cache
 def build(config: Config) -> Recipe:
     """Makes the parts of a run, once: jax compiles the functions of a second recipe anew.
@@ -56,21 +69,22 @@ def build(config: Config) -> Recipe:
       ValueError: if an option is out of its range.
       FileNotFoundError: if the data is not there.
     """
-    entry, training = TASKS[config.tasks_name], config.training
-    learner, tested, validated = _learners(config)
+    problem, training = PROBLEMS[config.problem_name], config.training
+    setting = setting_of(config)
+    learner, validated = _learners(config, setting)
     optimizer = _outer_optimizer(config)
-    train, validation, test = entry.samplers(config)
-    one_by_one = config.tasks_name == "omniglot" and jax.default_backend() == "cpu"
+    train, validation, test = problem.samplers(config)
+    _check_episodes(config, test)
+    one_by_one = setting.images and jax.default_backend() == "cpu"
     return Recipe(
         learner,
-        tested,
         validated,
         _initial_state(config, learner, optimizer),
         optimizer,
         batch_tasks(train, training.tasks_per_step),
         validation,
         test,
-        entry.metric,
+        setting.metric,
         1 if training.micro_batch is None and one_by_one else training.micro_batch,
     )
 
@@ -83,7 +97,7 @@ def training_step(recipe: Recipe) -> Step:
 def load(directory: str | Path) -> tuple[Learner, Params]:
     """Gives the learner of a run and its parameters: those of the best validation if there was one, else the last.
 
-    The learner is as in testing, with the number of classes of a test task. No data is read.
+    No data is read.
 
     Args:
       directory: what ``jmeta train ... --out`` was given.
@@ -93,8 +107,8 @@ def load(directory: str | Path) -> tuple[Learner, Params]:
       ValueError: if ``config.json`` or every checkpoint is damaged, naming the file.
     """
     config = read_config(directory)
-    learner, tested, _ = _learners(config)
-    return tested, best_params(directory, _initial_state(config, learner, _outer_optimizer(config)))
+    learner, _ = _learners(config, setting_of(config))
+    return learner, best_params(directory, _initial_state(config, learner, _outer_optimizer(config)))
 
 
 def best_params(directory: str | Path, like: TrainState) -> Params:
@@ -102,46 +116,40 @@ def best_params(directory: str | Path, like: TrainState) -> Params:
     return load_params(directory, like.params)
 
 
-def read_config(directory: str | Path) -> Config:
-    """Reads ``config.json``.
+def setting_of(config: Config) -> Setting:
+    """Gives what the problem asks of the method.
 
     Raises:
-      FileNotFoundError: if there is none.
-      ValueError: if it is not what ``jmeta train`` writes, naming the file.
+      ValueError: if an option is out of its range, or the method does not do what is asked.
     """
-    path = Path(directory) / CONFIG
-    if not path.is_file():
-        raise FileNotFoundError(f"directory {directory} holds no run; expected a {CONFIG}, as jmeta train writes it.")
-    try:
-        found = json.loads(path.read_text())
-        defaults = default_config(found["learner_name"], found["tasks_name"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"file {path} is damaged ({error!r}); expected what jmeta train writes.") from error
-    return from_json(Config, found, defaults, f"file {path}")
-
-
-def _learners(config: Config) -> tuple[Learner, Learner, Learner]:
-    """Builds the learner as it is trained, tested and validated."""
     check_ranges(config)
-    name, options, entry = config.learner_name, config.learner, TASKS[config.tasks_name]
-    num_steps = config.evaluation.evaluation_steps
-    ways, test_ways = getattr(config.tasks, "ways", 1), getattr(config.test, "evaluation_ways", 1)
-    if ways != test_ways and name != "prototypical_networks":
-        raise ValueError(f"evaluation_ways must be the ways of training for {name}; got {test_ways}, expected {ways}.")
-    if config.baseline and (config.tasks_name != "sinusoid" or name == "pretraining"):
-        raise ValueError(f"baseline must be false for {name} on {config.tasks_name}; got true.")
+    setting, name = PROBLEMS[config.problem_name].setting(config), config.method_name
+    check_solves(name, [setting.kind], config.problem_name)
+    if setting.outputs != setting.test_outputs and not METHODS[name].any_ways:
+        got, expected = setting.test_outputs, setting.outputs
+        raise ValueError(f"evaluation_ways must be the ways of training for {name}; got {got}, expected {expected}.")
+    if config.baseline and (name == PRETRAINING or setting.kind not in METHODS[PRETRAINING].solves):
+        raise ValueError(f"baseline must be false for {name} on {config.problem_name}; got true.")
+    return setting
 
-    def learner(options: Any, ways: int) -> Learner:
-        return LEARNERS[name].build(options, entry.network(config.network, ways), entry.loss_fn, ways)
 
-    tested = learner(options, test_ways)
-    if tested.path is None and num_steps:
-        raise ValueError(f"evaluation_steps must be 0 for {name}, whose adaptation is one step; got {num_steps}.")
+def _learners(config: Config, setting: Setting) -> tuple[Learner, Learner]:
+    """Builds the learner as it is trained and as it is validated."""
+    method, num_steps = METHODS[config.method_name], config.evaluation.evaluation_steps
+    learner = method.build(config.method, setting)
+    if learner.path is None and num_steps:
+        raise ValueError(f"evaluation_steps must be 0 for {config.method_name}, whose adaptation is one step; got {num_steps}.")
     # Few of many tasks diverge after the first steps: parameters are chosen where they will be judged.
-    further = dataclasses.replace(options, inner_steps=num_steps) if hasattr(options, "inner_steps") else options
-    validated = learner(further, test_ways)
-    validated = validated._replace(loss=query_loss(validated.adapt, validated.predict, entry.loss_fn))
-    return learner(options, ways), tested, validated
+    iterative = "inner_steps" in dict(values_of(config.method))
+    further = method.build(with_values(config, inner_steps=num_steps).method, setting) if iterative else learner
+    return learner, further._replace(loss=query_loss(further.adapt, further.predict, setting.loss_fn))
+
+
+def _check_episodes(config: Config, test: Sampler) -> None:
+    episodes = config.evaluation.episodes
+    if episodes is not None and not 2 <= episodes <= (test.size or episodes):
+        most = "" if test.size is None else f" and at most the {test.size} tasks of the list"
+        raise ValueError(f"episodes must be at least 2{most}; got {episodes}.")
 
 
 def _initial_state(config: Config, learner: Learner, optimizer: optax.GradientTransformation) -> TrainState:
@@ -150,7 +158,7 @@ def _initial_state(config: Config, learner: Learner, optimizer: optax.GradientTr
         init_key, training_key = jax.random.split(key)
         return init_state(learner.init(init_key, example), optimizer, training_key)
 
-    return initial(jax.random.key(config.training.seed), TASKS[config.tasks_name].example(config))
+    return initial(jax.random.key(config.training.seed), PROBLEMS[config.problem_name].example(config))
 
 
 def _outer_optimizer(config: Config) -> optax.GradientTransformation:
@@ -161,4 +169,5 @@ def _outer_optimizer(config: Config) -> optax.GradientTransformation:
         "linear": optax.linear_schedule(training.learning_rate, 0, training.steps),
     }
     optimizer = optax.adam if training.outer_optimizer == "adam" else optax.sgd
-    return optimizer(schedules[training.schedule])
+    made = optimizer(schedules[training.schedule])
+    return made if training.clip_norm is None else optax.chain(optax.clip_by_global_norm(training.clip_norm), made)
