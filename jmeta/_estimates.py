@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Estimate(NamedTuple):
-    """A mean over episodes and the half-width of its 95 % confidence interval."""
+    """A mean, or another number made of many, and the half-width of its 95 % confidence interval."""
 
     mean: float
     half_width: float
@@ -18,7 +18,7 @@ def estimate(values: Sequence[float] | np.ndarray) -> Estimate:
     r"""Estimates a mean with its 95 % interval, :math:`t_{0.975, n-1} \, s / \sqrt{n}`.
 
     Args:
-      values: ``[n]`` independent values.
+      values: ``[n]`` independent values; with one that is not finite, neither is the estimate.
 
     Raises:
       ValueError: if there are fewer than two.
@@ -29,4 +29,5 @@ def estimate(values: Sequence[float] | np.ndarray) -> Estimate:
     if array.ndim != 1 or len(array) < 2:
         raise ValueError(f"values must hold at least two values, [n]; got shape {array.shape}.")
     quantile = float(stdtrit(len(array) - 1, 0.975))
-    return Estimate(float(array.mean()), quantile * float(array.std(ddof=1)) / math.sqrt(len(array)))
+    with np.errstate(invalid="ignore", over="ignore"):
+        return Estimate(float(array.mean()), quantile * float(array.std(ddof=1)) / math.sqrt(len(array)))

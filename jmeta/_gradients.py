@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from jmeta._objectives import count_tasks, is_combined_by, mean_over_tasks, one_task, split_by_name, weighted_sum
-from jmeta._presence import any_present, mean_metrics, mean_of_present, prefixed
+from jmeta._presence import any_present, prefixed, sum_metrics
 from jmeta._types import PRESENT, Metrics, Objective, Params
 
 ValueAndGradient = Callable[..., tuple[tuple[jax.Array, Metrics], Params]]
@@ -74,28 +74,28 @@ def _micro_batched(
         if micro_batch == 1:
             # Not a vmap of size one: a convolution would stay grouped.
             first = jax.tree.map(lambda leaf: leaf[0], (key, data))
-            found, gradient = jax.value_and_grad(one, has_aux=True)(params, *first, step=step)
-            return jax.tree.map(lambda value: value[None], found), gradient
+            (loss, metrics), gradient = jax.value_and_grad(one, has_aux=True)(params, *first, step=step)
+            return (loss, sum_metrics(jax.tree.map(lambda value: value[None], metrics))), gradient
 
         def total(params: Params) -> tuple[jax.Array, Any]:
-            found = jax.vmap(functools.partial(one, step=step), in_axes=(None, 0, 0))(params, key, data)
-            return found[0].sum(), found
+            losses, metrics = jax.vmap(functools.partial(one, step=step), in_axes=(None, 0, 0))(params, key, data)
+            return losses.sum(), sum_metrics(metrics)
 
-        (_, found), gradient = jax.value_and_grad(total, has_aux=True)(params)
-        return found, gradient
+        return jax.value_and_grad(total, has_aux=True)(params)
 
-    def accumulate(total: Params, group: Any) -> tuple[Params, tuple[jax.Array, Metrics]]:
+    def accumulate(total: Params, group: Any) -> tuple[Params, Any]:
         found, gradient = of_group(*group)
         return optax.tree.add(total, gradient), found
 
     # A scan and not optax.microbatching, which traces the objective a second time for its shapes: a quarter of a cold start.
     groups = jax.tree.map(functools.partial(_groups, size=micro_batch), (jax.random.split(key, tasks), data))
     total, found = jax.lax.scan(accumulate, optax.tree.zeros_like(params), groups)
-    losses, metrics = jax.tree.map(lambda values: values.reshape(-1, *values.shape[2:]), found)
-    # A task in which nothing counts has a gradient of zeros.
-    present = metrics.get(PRESENT)
-    count = tasks if present is None else jnp.maximum(present.sum(), 1)
-    return (mean_of_present(losses, present), mean_metrics(metrics)), optax.tree.scale(1 / count, total)
+    loss, (metrics, present) = jax.tree.map(lambda sums: sums.sum(axis=0), found)
+    # A task in which nothing counts has a loss and a gradient of zeros.
+    count = tasks if present is None else jnp.maximum(present, 1)
+    loss, metrics = jax.tree.map(lambda sums: sums / count, (loss, metrics))
+    gradient = jax.tree.map(lambda leaf: (leaf / count).astype(leaf.dtype), total)
+    return (loss, metrics if present is None else metrics | {PRESENT: present > 0}), gradient
 
 
 def _groups(leaf: jax.Array, size: int) -> jax.Array:

@@ -25,7 +25,8 @@ def alternate(*phases: tuple[Step, int]) -> Step:
         raise ValueError(f"phases must be pairs of a step and how often it repeats, at least once; got {[*phases]}.")
 
     def step(state: TrainState, data: Any) -> tuple[TrainState, Metrics]:
-        if not isinstance(state.optimizer_state, tuple) or len(state.optimizer_state) != len(phases):
+        of_phases = (isinstance(part, tuple) and len(part) == len(phases) for part in (state.optimizer_state, state.memory))
+        if not all(of_phases):
             raise ValueError(f"state must be alternating_state(...) of {len(phases)} states, one for each phase.")
         params, ended, found = state.params, [], {}
         for index, (phase, repeats) in enumerate(phases):

@@ -32,6 +32,15 @@ def mean_of_present(values: jax.Array, present: jax.Array | None) -> jax.Array:
     return jnp.where(like(present, values), values, 0).sum(axis=0) / jnp.maximum(present.sum(), 1)
 
 
+def sum_metrics(metrics: Metrics) -> tuple[Metrics, jax.Array | None]:
+    """Adds up the metrics ``[tasks]`` of the tasks that are present, and counts these; None where it is plain that all are."""
+    present = metrics.get(PRESENT)
+    known = {name: values for name, values in metrics.items() if name != PRESENT}
+    if present is None:
+        return jax.tree.map(lambda values: values.sum(axis=0), known), None
+    return jax.tree.map(lambda values: jnp.where(like(present, values), values, 0).sum(axis=0), known), present.sum()
+
+
 def mean_metrics(metrics: Metrics) -> Metrics:
     """Averages the metrics ``[tasks]`` of the tasks that are present, and says whether any is."""
     present = metrics.get(PRESENT)

@@ -7,6 +7,7 @@ itself. It is written beside its place and renamed into it.
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import warnings
@@ -77,7 +78,8 @@ def restore(directory: str | Path, like: Any, *, part: str = "") -> tuple[int, A
     at = [index for index, (path, *_) in enumerate(written) if path.startswith(part)]
     expected = [[part + path, *kind] for path, *kind in _structure(like)]
     _check_structure([written[index] for index in at], expected, checkpoint)
-    return step, _read_leaves(checkpoint, like, at)
+    there = [_position(index) for index, (_, _, shape) in enumerate(written) if math.prod(shape)]
+    return step, _read_leaves(checkpoint, like, at, there)
 
 
 def shapes(directory: str | Path) -> dict[str, tuple[int, ...]]:
@@ -159,11 +161,11 @@ def _write_leaves(checkpoint: Path, tree: Any) -> None:
         v1.save(str(checkpoint / LEAVES), leaves)
 
 
-def _read_leaves(checkpoint: Path, like: Any, at: list[int]) -> Any:
+def _read_leaves(checkpoint: Path, like: Any, at: list[int], there: list[str]) -> Any:
     from orbax.checkpoint import v1
 
     plain = _plain_leaves(like, at)
-    restored = v1.load(str(checkpoint / LEAVES), plain) if plain else {}
+    restored = v1.load(str(checkpoint / LEAVES), dict.fromkeys(there, v1.PLACEHOLDER) | plain) if plain else {}
     leaves, structure = jax.tree.flatten(like)
     return jax.tree.unflatten(
         structure, [_as(leaf, restored.get(_position(index))) for index, leaf in zip(at, leaves, strict=True)]

@@ -305,15 +305,21 @@ SAFE = {
 }
 
 
+def at_a_task():
+    matrix, center, start = quadratic_task()
+    return start, KEY, (matrix, center)
+
+
 @pytest.mark.parametrize("name", UNSAFE)
 def test_unsafe_inner_optimizers_are_refused(name):
     with pytest.raises(ValueError, match=r"inner_optimizer has no finite derivative.*eps_root=1e-8"):
-        jmeta.gradient_descent(quadratic, UNSAFE[name], 1, adjoint=jmeta.unrolled())
+        jmeta.gradient_descent(quadratic, UNSAFE[name], 1, adjoint=jmeta.unrolled()).run(*at_a_task())
 
 
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype float64")  # by optax.novograd
 @pytest.mark.parametrize("name", UNSAFE)
 def test_first_order_takes_any_inner_optimizer(name):
-    jmeta.gradient_descent(quadratic, UNSAFE[name], 1, adjoint=jmeta.first_order())
+    jmeta.gradient_descent(quadratic, UNSAFE[name], 1, adjoint=jmeta.first_order()).run(*at_a_task())
 
 
 @pytest.mark.parametrize("name", SAFE)

@@ -1,15 +1,19 @@
 """Estimates against scipy, episodes against a naive loop, adaptation against its closed form."""
 
+import gc
 import types
+import weakref
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen
 
 import jmeta
 from jmeta import evaluation
+from jmeta._episodes import episodes_of
 from jmeta.nn import ConvolutionalEncoder, MultilayerPerceptron
 
 RATE = 0.1
@@ -40,9 +44,9 @@ def constant_learner():
     """Adapts to nothing and has no path."""
     return jmeta.Learner(
         init=lambda key, episode: {"w": jnp.ones(())},
-        adapt=lambda params, key, support, *, classes=None: {},
+        adapt=lambda params, key, support, *, classes=None, training=False: {},
         predict=lambda params, adapted, x, *, key=None, mask=None: params["w"] + 0 * x,
-        loss=lambda params, key, episode, *, step=0: (params["w"], {"loss": params["w"]}),
+        loss=lambda params, key, episode, *, step=0, training=True: (params["w"], {"loss": params["w"]}),
     )
 
 
@@ -178,7 +182,7 @@ def test_counts_out_of_range_are_refused(options, words):
 
 
 def test_a_metric_of_the_wrong_shape_is_refused():
-    with pytest.raises(ValueError, match="must give one row per example"):
+    with pytest.raises(ValueError, match="metric must give one row per example"):
         jmeta.evaluate(slope_learner(), {"w": jnp.ones(())}, slopes(), metric=lambda outputs, targets: outputs.mean(), episodes=2)
 
 
@@ -209,8 +213,8 @@ def test_paired_difference_is_the_interval_of_the_paired_t_test():
     first = jmeta.evaluate(slope_learner(), {"w": jnp.float32(2.5)}, slopes(), num_steps=3, **arguments)
     second = jmeta.evaluate(slope_learner(), {"w": jnp.float32(1.5)}, slopes(), num_steps=2, **arguments)
     found = jmeta.paired_difference(first, second)
-    assert len(found) == 3
-    for step, difference in enumerate(found):
+    assert list(found) == [0, 1, 2]
+    for step, difference in found.items():
         interval = stats.ttest_rel(first.values[:, step], second.values[:, step]).confidence_interval(0.95)
         expected = [interval.low, interval.high]
         np.testing.assert_allclose(
@@ -235,7 +239,7 @@ def images():
 def image_learner(kind, normalization):
     encoder = jmeta.from_linen(ConvolutionalEncoder((2,), normalization=normalization))
     if kind == "prototypical":
-        return jmeta.prototypical_networks(encoder, ways=2)
+        return jmeta.prototypical_networks(encoder)
     model = jmeta.compose(encoder, jmeta.from_linen(MultilayerPerceptron((2,))))
     return jmeta.maml(model, optax.softmax_cross_entropy_with_integer_labels, optax.sgd(0.1))
 
@@ -297,15 +301,9 @@ def test_memory_does_not_grow_with_the_episodes():
     sampler, size = slopes(rows=10_000), 4 * 10_000
 
     def temporary(episodes):
-        keys = jax.random.split(jax.random.key(0), episodes)
-        plan = {
-            "learner": slope_learner(),
-            "sample": sampler.sample,
-            "metric": jmeta.squared_error,
-            "num_steps": 1,
-            "batch_size": 1,
-        }
-        lowered = evaluation._all_values.lower({"w": jnp.ones(())}, sampler.data, keys, **plan)
+        draw, which, _ = episodes_of(sampler, episodes, 0, 1, endless=1000)
+        program = evaluation._values(slope_learner(), draw, jmeta.squared_error, 1, 1, False)
+        lowered = program.lower({"w": jnp.ones(())}, sampler.data, which)
         return lowered.compile().memory_analysis().temp_size_in_bytes
 
     # Keys and scores may grow, by a few numbers an episode; all queries at once would take 200 times ``size``.
@@ -317,9 +315,195 @@ def test_the_validator_averages_loss_and_metric_over_its_episodes():
     validate = jmeta.validator(learner, sampler, metric=jmeta.squared_error, episodes=5, batch_size=2)
     losses = [learner.loss(params, jax.random.key(0), episode)[0] for episode in naive_episodes(sampler, 5, seed=1)]
     found = validate(params)
-    assert sorted(found) == ["loss", "squared_error"]
+    assert sorted(found) == ["diverged", "loss", "squared_error"]
     assert all(type(value) is float for value in found.values())
-    np.testing.assert_allclose(list(found.values()), np.mean(losses), **FLOAT32)
+    np.testing.assert_allclose([found["loss"], found["squared_error"]], np.mean(losses), **FLOAT32)
+    assert found["diverged"] == 0
     before = len(COMPILATIONS)
     validate({"w": jax.device_put(np.float32(2))})
     assert len(COMPILATIONS) == before
+
+
+def test_a_validation_task_that_diverges_is_counted():
+    """A slope of infinity has no finite loss; its step is never the best."""
+
+    def sample(data, key):
+        del data
+        slope = jnp.where(jax.random.bernoulli(key), 1.0, 1e30)
+        batch = jmeta.Batch(jnp.ones((2, 1)), jnp.full((2, 1), slope))
+        return jmeta.Episode(batch, batch)
+
+    sampler = jmeta.Sampler((), sample)
+    wild = sum(float(episode.query.y[0, 0]) > 1 for episode in naive_episodes(sampler, 30, seed=1))
+    found = jmeta.validator(slope_learner(), sampler, metric=jmeta.squared_error, episodes=30)({"w": jnp.ones(())})
+    assert found["diverged"] == wild > 0
+    assert not np.isfinite(found["loss"])
+    evaluated = jmeta.evaluate(slope_learner(), {"w": jnp.ones(())}, sampler, metric=jmeta.squared_error, episodes=30, seed=1)
+    assert evaluated.diverged == (wild,)
+
+
+def with_dropout():
+    """Two classes, one feature vector each, through dropout: their squared distance is 2."""
+    x, y = jnp.eye(2), jnp.arange(2)
+    batch = jmeta.Batch(x, y)
+    sampler = jmeta.Sampler((), lambda data, key: jmeta.Episode(batch, batch, jnp.ones(2, bool)))
+
+    def apply(params, x, *, key=None, mask=None):
+        del mask
+        kept = 1.0 if key is None else 2.0 * jax.random.bernoulli(key, 0.5, x.shape)
+        return params * x * kept
+
+    return jmeta.Model(lambda key, x: jnp.ones(()), apply), sampler
+
+
+def test_evaluation_and_validation_are_deterministic_although_training_drops_out():
+    encoder, sampler = with_dropout()
+    learner, params = jmeta.prototypical_networks(encoder), jnp.ones(())
+    found = jmeta.evaluate(learner, params, sampler, metric=jmeta.accuracy, episodes=50)
+    assert found.after_steps[0] == (1.0, 0.0)
+    validated = jmeta.validator(learner, sampler, metric=jmeta.accuracy)(params)
+    np.testing.assert_allclose(validated["loss"], np.log(1 + np.exp(-2)), **FLOAT32)
+    dropped = jmeta.evaluate(learner, params, sampler, metric=jmeta.accuracy, episodes=50, training=True)
+    assert dropped.after_steps[0].mean < 1
+    losses = [float(learner.loss(params, jax.random.key(seed), sampler.sample((), None))[0]) for seed in range(5)]
+    assert len(set(losses)) > 1
+
+
+@pytest.mark.parametrize("kind", ["maml", "reptile", "anil"])
+def test_inner_steps_drop_out_at_test_time_only_where_that_is_asked_for(kind):
+    encoder, sampler = with_dropout()
+    head = jmeta.from_linen(MultilayerPerceptron((2,)))
+    loss_fn, optimizer = optax.softmax_cross_entropy_with_integer_labels, optax.sgd(0.5)
+    parts = jmeta.EncoderHead(encoder, head)
+    learner = (
+        jmeta.anil(parts, loss_fn, optimizer) if kind == "anil" else getattr(jmeta, kind)(jmeta.compose(*parts), loss_fn, optimizer)
+    )
+    params = learner.init(jax.random.key(0), sampler.sample((), None))
+    options = {"metric": loss_fn, "num_steps": 1, "episodes": 9}
+    # Tasks are equal: whatever differs between episodes was drawn.
+    quiet, noisy = (jmeta.evaluate(learner, params, sampler, **options, training=training) for training in (False, True))
+    assert np.ptp(quiet.values, axis=0).max() == 0
+    assert np.ptp(noisy.values[:, 1]) > 0
+    assert np.ptp(noisy.values[:, 0]) == 0
+
+
+def test_inputs_may_be_trees():
+    """Token ids with their mask, a sequence with its length."""
+
+    def sample(data, key):
+        del data
+        ids = jax.random.randint(key, (4, 3), 0, 5)
+        x = {"ids": ids, "length": (jnp.full(4, 2), jnp.ones(4))}
+        y = (ids[:, :2].sum(axis=1) > 4).astype(int)
+        return jmeta.Episode(jmeta.Batch(x, y), jmeta.Batch(x, y), jnp.ones(2, bool))
+
+    def apply(params, x, *, key=None, mask=None):
+        del key, mask
+        return params["table"][x["ids"]].sum(axis=1) * (x["length"][0] / 2)[:, None]
+
+    model = jmeta.Model(lambda key, x: {"table": jax.random.normal(key, (5, 2))}, apply)
+    learner = jmeta.maml(model, optax.softmax_cross_entropy_with_integer_labels, optax.sgd(0.5))
+    sampler = jmeta.Sampler((), sample)
+    params = learner.init(jax.random.key(0), sample((), jax.random.key(0)))
+    found = jmeta.evaluate(learner, params, sampler, metric=jmeta.accuracy, num_steps=3, episodes=20)
+    assert found.after_steps[3].mean > found.after_steps[0].mean
+    assert found.transductive is False
+    assert found.sizes == {"support": 4, "query": 4, "ways": 2}
+    assert jmeta.validator(learner, sampler, metric=jmeta.accuracy)(params)["accuracy"] <= 1
+
+
+def test_differences_are_paired_by_the_number_of_steps():
+    arguments = ({"w": jnp.ones(())}, slopes())
+    options = {"metric": jmeta.squared_error, "episodes": 5}
+    learner = slope_learner(3)
+    trained = jmeta.evaluate(learner, *arguments, **options)
+    path = jmeta.evaluate(learner, *arguments, **options, num_steps=3)
+    assert (trained.steps, path.steps) == ((3,), (0, 1, 2, 3))
+    assert list(jmeta.paired_difference(trained, path)) == [3]
+    # The same learner with the same parameters does not differ from itself.
+    assert abs(jmeta.paired_difference(trained, path)[3].mean) < 1e-6
+    with pytest.raises(ValueError, match="a number of steps that both were scored after; got 3 steps and 0, 1 steps"):
+        jmeta.paired_difference(trained, jmeta.evaluate(learner, *arguments, **options, num_steps=1))
+    constant = jmeta.evaluate(constant_learner(), *arguments, **options)
+    assert list(jmeta.paired_difference(constant, trained)) == [None]
+    with pytest.raises(ValueError, match="got no steps and 0, 1, 2, 3 steps"):
+        jmeta.paired_difference(constant, path)
+
+
+def test_an_evaluation_says_what_it_was_measured_on():
+    found = jmeta.evaluate(slope_learner(), {"w": jnp.ones(())}, slopes(), metric=jmeta.squared_error, episodes=5, seed=7)
+    assert (found.seed, found.sizes, found.steps, len(found.values)) == (7, {"support": 2, "query": 3}, (1,), 5)
+
+
+def finite(count):
+    """Tasks y = c x of the slopes 0, 1, ..."""
+    x = np.arange(1.0, 5, dtype=np.float32)[:, None]
+    return jmeta.episodes_from([jmeta.Batch(x, slope * x) for slope in range(count)], shots=2)
+
+
+def test_a_finite_list_of_tasks_is_scored_once_each():
+    found = jmeta.evaluate(
+        slope_learner(0), {"w": jnp.zeros(())}, finite(10), metric=lambda outputs, targets: targets / jnp.maximum(targets.max(), 1)
+    )
+    assert found.values.shape == (10, 1)
+    slopes_of = jmeta.predict_episodes(slope_learner(0), {"w": jnp.zeros(())}, finite(10))
+    # A task's slope is its largest target over its largest input; which rows are queries is drawn.
+    seen = sorted({round(float(y.max() / 4), 1) for y in np.split(slopes_of.targets, 10)})
+    assert len(seen) >= 8
+    assert sorted(np.unique(slopes_of.tasks).tolist()) == list(range(10))
+    with pytest.raises(ValueError, match="episodes must be at most the 10 tasks of the list, each of which is taken once; got 11"):
+        jmeta.evaluate(slope_learner(), {"w": jnp.zeros(())}, finite(10), metric=jmeta.squared_error, episodes=11)
+    some = jmeta.validator(slope_learner(), finite(10), metric=jmeta.squared_error)
+    assert some({"w": jnp.zeros(())})["loss"] > 0
+
+
+def test_few_programs_are_kept_for_metrics_that_are_made_anew():
+    metric = lambda outputs, targets: jnp.square(outputs - targets)  # noqa: E731
+    kept = weakref.ref(metric)
+    arguments = ({"w": jnp.ones(())}, slopes())
+    jmeta.evaluate(constant_learner(), *arguments, metric=metric, episodes=2)
+    del metric
+    evaluation._values.cache_clear()
+    gc.collect()
+    assert kept() is None
+    assert evaluation._values.cache_info().maxsize <= 16
+
+
+LEARNERS = {
+    "maml": lambda model: jmeta.maml(model, jmeta.squared_error, optax.sgd(0.1)),
+    "meta_sgd": lambda model: jmeta.meta_sgd(model, jmeta.squared_error),
+    "reptile": lambda model: jmeta.reptile(model, jmeta.squared_error, optax.sgd(0.1)),
+    "anil": lambda model: jmeta.anil(jmeta.EncoderHead(model, model), jmeta.squared_error, optax.sgd(0.1)),
+    "boil": lambda model: jmeta.boil(jmeta.EncoderHead(model, model), jmeta.squared_error, optax.sgd(0.1)),
+}
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_a_batch_of_tasks_is_no_task(name):
+    """A dense layer takes inputs of any rank, so that nothing else would notice."""
+    model = jmeta.from_linen(linen.Dense(1))
+    learner, sampler = LEARNERS[name](model), jmeta.sinusoid(shots=3, queries=3)
+    batches = jmeta.batch_tasks(sampler, 4)
+    episode, batch = sampler.sample(sampler.data, jax.random.key(0)), batches.sample(batches.data, jax.random.key(0))
+    params = learner.init(jax.random.key(0), episode)
+    sentence = r"episode must be one task; got a batch of 4 tasks: train on jmeta.over_tasks\(learner.loss\)"
+    with pytest.raises(ValueError, match=sentence):
+        learner.init(jax.random.key(0), batch)
+    with pytest.raises(ValueError, match=sentence):
+        jax.jit(learner.loss)(params, jax.random.key(0), batch)
+    with pytest.raises(ValueError, match=sentence):
+        jmeta.evaluate(learner, params, batches, metric=jmeta.squared_error, episodes=2)
+    with pytest.raises(ValueError, match=sentence):
+        jmeta.validator(learner, batches, metric=jmeta.squared_error)
+    optimizer = optax.sgd(0.1)
+    with pytest.raises(ValueError, match=sentence):
+        jmeta.fit(
+            jmeta.make_step(learner.loss, optimizer), jmeta.init_state(params, optimizer, jax.random.key(1)), batches, num_steps=1
+        )
+
+
+def test_a_batch_of_classification_tasks_is_no_task():
+    learner = jmeta.prototypical_networks(jmeta.from_linen(linen.Dense(2)))
+    batches = jmeta.batch_tasks(jmeta.from_arrays(np.eye(6, dtype=np.float32), np.arange(6) // 3, ways=2, shots=1, queries=1), 4)
+    with pytest.raises(ValueError, match="episode must be one task; got a batch of 4 tasks"):
+        learner.init(jax.random.key(0), batches.sample(batches.data, jax.random.key(0)))

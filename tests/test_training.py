@@ -4,7 +4,9 @@ import functools
 import io
 import json
 import signal
+import sys
 import threading
+import types
 
 import jax
 import jax.numpy as jnp
@@ -247,6 +249,34 @@ def test_a_validation_that_is_nan_is_never_the_best():
     assert int(found.best.step) == 1
 
 
+def test_the_first_of_equal_validations_is_the_best():
+    found = walker(num_steps=4, steps_per_chunk=1, validation=lambda params: {"loss": 1.0})
+    assert int(found.best.step) == 1
+
+
+def test_where_no_validation_is_finite_nothing_is_the_best(tmp_path):
+    with pytest.warns(UserWarning, match="no validation loss was finite, so no step could be chosen as the best"):
+        found = walker(num_steps=3, validation=lambda params: {"loss": jnp.nan}, directory=tmp_path)
+    assert found.best is None
+    # What is loaded is then the last.
+    assert_equal(jmeta.load_params(tmp_path, found.state.params), found.state.params)
+
+
+def test_a_seed_without_a_finite_validation_has_its_last_state():
+    states = jax.vmap(lambda seed: initial()._replace(key=jax.random.key(seed)))(jnp.arange(2))
+    calls = []
+
+    def of_the_first_alone(params):
+        calls.append(1)
+        return {"loss": jnp.abs(params["w"]).sum() if len(calls) % 2 else jnp.inf}
+
+    with pytest.warns(UserWarning, match=r"no validation loss of seeds \[1\] was finite"):
+        found = run(state=states, validation=of_the_first_alone, steps_per_chunk=5)
+    assert found.best.step.tolist() == [5, 10]
+    assert np.isfinite(found.best.loss).tolist() == [True, False]
+    np.testing.assert_array_equal(found.best.params["w"][1], found.state.params["w"][1])
+
+
 @pytest.mark.parametrize("metrics", [{"accuracy": 1.0}, {"loss": np.ones(2)}])
 def test_a_validation_without_a_loss_is_refused(metrics):
     with pytest.raises(ValueError, match="validation must give a scalar metric named loss; got"):
@@ -324,9 +354,10 @@ def test_a_run_that_failed_before_its_first_line_may_be_started_again(tmp_path):
     assert_equal(run(directory=tmp_path), run())
 
 
-def test_resume_needs_something_to_resume(tmp_path):
-    with pytest.raises(FileNotFoundError, match="holds no checkpoint"):
-        run(directory=tmp_path, resume=True)
+def test_a_job_that_may_be_interrupted_is_always_started_with_resume(tmp_path):
+    first = run(4, directory=tmp_path / "new", resume=True)
+    assert_equal(first, run(4))
+    assert_equal(run(directory=tmp_path / "new", resume=True), run())
     with pytest.raises(ValueError, match="directory must be given to resume; got None"):
         run(resume=True)
 
@@ -479,8 +510,25 @@ def test_a_step_is_made_of_parts_that_fit():
         jmeta.make_step(squared_distance, aggregation, weighting=weighting)
     with pytest.raises(ValueError, match="micro_batch works on a scalar objective"):
         jmeta.make_step(squared_distance, OPTIMIZER, weighting=weighting, micro_batch=1)
-    with pytest.raises(ValueError, match="num_tasks must be given with a weighting"):
+    with pytest.raises(ValueError, match=r"tasks must be given with a weighting or aggregate\(...\).*got None"):
         jmeta.init_state({}, OPTIMIZER, jax.random.key(0), weighting=weighting)
+    for tasks in (0, [], ["a", "a"], "ab"):
+        with pytest.raises(ValueError, match=r"tasks must be (at least one, or their names|their number or different names); got"):
+            jmeta.init_state({}, OPTIMIZER, jax.random.key(0), weighting=weighting, tasks=tasks)
+    for gradients in (jmeta.task_gradients(squared_distance), jmeta.joint_gradients(squared_distance)):
+        with pytest.raises(ValueError, match="optimizer must be aggregate"):
+            jmeta.make_step(gradients, OPTIMIZER)
+    remembering = jmeta.ObjectiveWithMemory(lambda params, key: (), squared_distance)
+    with pytest.raises(ValueError, match="weighting and an objective with a memory exclude each other"):
+        jmeta.init_state({}, OPTIMIZER, jax.random.key(0), weighting=weighting, tasks=2, objective=remembering)
+    for options in ({"weighting": weighting}, {"micro_batch": 1}):
+        with pytest.raises(ValueError, match=r"memory|micro_batch works on a scalar objective"):
+            jmeta.make_step(remembering, OPTIMIZER, **options)
+
+
+def test_tasks_that_are_neither_are_refused():
+    with pytest.raises(ValueError, match="tasks must be a Sampler or a function step -> data; got dict"):
+        run(tasks={"x": jnp.ones(3)})
 
 
 def draw(console, enabled=None):
@@ -519,3 +567,123 @@ def test_a_notebook_shows_the_loss_and_the_speed(tmp_path):
     assert output.output_type == "display_data"
     for words in ("20/20", "loss 0.5", "steps/s"):
         assert words in output.data["text/plain"]
+
+
+@pytest.mark.parametrize("tasks", [None, host_copy(3)], ids=["device", "host"])
+def test_a_second_training_by_the_same_step_compiles_nothing(tasks):
+    traces = []
+
+    def counted(*arguments, **options):
+        traces.append(1)
+        return squared_distance(*arguments, **options)
+
+    step, found = jmeta.make_step(counted, OPTIMIZER), sampler() if tasks is None else tasks
+    first = jmeta.fit(step, initial(), found, num_steps=4, steps_per_chunk=4)
+    second = jmeta.fit(step, first.state, found, num_steps=8, steps_per_chunk=4)
+    assert len(traces) == 1
+    assert_equal(second, jmeta.fit(jmeta.make_step(squared_distance, OPTIMIZER), initial(), found, num_steps=8, steps_per_chunk=4))
+
+
+def test_tasks_batched_again_are_the_same_sampler():
+    tasks = jmeta.sinusoid()
+    assert jmeta.batch_tasks(tasks, 4).sample is jmeta.batch_tasks(tasks, 4).sample
+    assert jmeta.batch_tasks(tasks, 4).sample is not jmeta.batch_tasks(tasks, 5).sample
+
+
+def interrupted_at(wanted):
+    def callback(step, metrics, state):
+        if step == wanted:
+            signal.raise_signal(signal.SIGINT)
+
+    return [callback]
+
+
+def test_an_interrupted_notebook_cell_gives_the_state_back(tmp_path):
+    with pytest.warns(UserWarning, match="interrupted at step 4 of 10; this is what training had reached"):
+        found = run(callbacks=interrupted_at(4), on_interrupt="return")
+    assert_equal(found, run(4))
+    with pytest.warns(UserWarning, match="interrupted at step 8 of 10"):
+        run(callbacks=interrupted_at(8), on_interrupt="return", directory=tmp_path)
+    assert_equal(run(directory=tmp_path, resume=True), run())
+    with pytest.raises(KeyboardInterrupt):
+        run(callbacks=interrupted_at(4))
+
+
+def test_a_notebook_is_recognised(monkeypatch):
+    class ZMQInteractiveShell:
+        """What IPython's get_ipython gives in a notebook."""
+
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=ZMQInteractiveShell))
+    with pytest.warns(UserWarning, match="interrupted at step 4"):
+        run(callbacks=interrupted_at(4), progress=False)
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: None))
+    with pytest.raises(KeyboardInterrupt):
+        run(callbacks=interrupted_at(4), progress=False)
+
+
+def test_what_fit_wrote_is_loaded_whole_and_in_part(tmp_path):
+    found = run(directory=tmp_path, validation=validation)
+    fresh = initial()
+    like = jmeta.Fitted(fresh, jmeta.Best(fresh.params, fresh.step, jnp.zeros(())))
+    step, restored = checkpointing.restore(tmp_path / "checkpoints", like)
+    assert step == 10
+    assert_equal(restored, found)
+    assert_equal(jmeta.load_params(tmp_path, fresh.params), found.best.params)
+    _, last = checkpointing.restore(tmp_path / "checkpoints", fresh.params, part=".state.params")
+    assert_equal(last, found.state.params)
+    with pytest.raises(
+        ValueError, match=r"What fit saves is a Fitted\(state, best\); jmeta.load_params reads its parameters alone"
+    ):
+        checkpointing.restore(tmp_path / "checkpoints", fresh)
+    with pytest.raises(ValueError, match=r"got 2 arrays with .best.params\['b'\]"):
+        jmeta.load_params(tmp_path, {"w": jnp.zeros(3)})
+
+
+def test_without_validation_the_last_parameters_are_loaded(tmp_path):
+    found = run(directory=tmp_path)
+    assert_equal(jmeta.load_params(tmp_path, initial().params), found.state.params)
+    with pytest.raises(FileNotFoundError, match="holds no checkpoint"):
+        jmeta.load_params(tmp_path / "nowhere", initial().params)
+
+
+def test_several_processes_write_nothing_together(monkeypatch, tmp_path):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(ValueError, match="directory must be None where 2 processes train together: checkpoints are of one"):
+        run(directory=tmp_path)
+
+
+def seen(seed, tasks):
+    """What each of ten steps is given to draw from: its data and a number drawn with the objective's key."""
+
+    def objective(params, key, data, *, step=0):
+        del step
+        return params["w"].sum() ** 2, {"drawn": jax.random.uniform(key), "data": data[0][0, 0]}
+
+    logs = []
+    optimizer = optax.sgd(0.1)
+    state = jmeta.init_state({"w": jnp.ones(3)}, optimizer, jax.random.key(seed))
+    options = {"steps_per_chunk": 1, "callbacks": [lambda step, metrics, state: logs.append((metrics["drawn"], metrics["data"]))]}
+    return logs, functools.partial(jmeta.fit, jmeta.make_step(objective, optimizer), state, tasks, **options)
+
+
+@pytest.mark.parametrize("where", ["device", "host"])
+def test_consecutive_steps_draw_other_data_and_other_randomness(where, tmp_path):
+    """For every seed, and after a resume; not the same tasks with the same randomness again and again."""
+    everything = []
+    for seed in (0, 1):
+        logs, fit = seen(seed, sampler() if where == "device" else host_copy(seed))
+        fit(num_steps=6, directory=tmp_path / str(seed))
+        fit(num_steps=10, directory=tmp_path / str(seed), resume=True)
+        whole, again = seen(seed, sampler() if where == "device" else host_copy(seed))
+        again(num_steps=10)
+        assert logs == whole
+        everything += logs
+    drawn, data = zip(*everything, strict=True)
+    assert len(set(drawn)) == 20
+    assert len(set(data)) == 20
+
+
+def test_the_keys_of_a_step_differ():
+    states = [initial(seed)._replace(step=jnp.int32(step)) for seed in (0, 1) for step in range(5)]
+    keys = np.concatenate([jax.random.key_data(step_keys(state)) for state in states])
+    assert len({tuple(key.tolist()) for key in keys}) == 20
