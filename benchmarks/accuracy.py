@@ -100,8 +100,8 @@ def omniglot_prototypical(data: str | None) -> Job:
         "validation_episodes": 200,
     }
     return Job(
-        jmeta.prototypical_networks(encoder, ways=60),
-        jmeta.prototypical_networks(encoder, ways=5),
+        jmeta.prototypical_networks(encoder),
+        jmeta.prototypical_networks(encoder),
         jmeta.omniglot(data, "train", ways=60, shots=1, queries=settings["training_queries"]),
         jmeta.omniglot(data, "validation", ways=5, shots=1, queries=15),
         jmeta.omniglot(data, "test", ways=5, shots=1, queries=15),

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from benchmarks.report import FIGURES, RESULTS, WANTED
+from benchmarks.report import RESULTS
+from benchmarks.wanted import FIGURES, WANTED
 
 PLOTS = RESULTS / "plots"
 BLUE, GREY, RED = "tab:blue", "0.6", "tab:red"
@@ -33,6 +34,10 @@ BARS = {
     "adjoint": ("Convolutional step, 5 inner steps, over the default adjoint, time", ("mixed_ratio", "kept_ratio", "unroll_ratio")),
     "cost": ("Peak memory over what cost() says", ("ratio",)),
     "fit": ("fit over the bare compiled loop, time", ("ratio",)),
+    "second-fit": ("A second fit of the same step, before its first step, s", ("seconds",)),
+    "sweep": ("A sweep of 8 rates in one program over 8 runs one after another, time", ("ratio",)),
+    "prototypical-memory": ("Gradient of prototypical networks, 400 ways, 400 queries, 512 features, MB", ("megabytes",)),
+    "implicit-memory": ("Implicit meta-gradient, 128 inner steps over 1, memory", ("ratio",)),
 }
 
 

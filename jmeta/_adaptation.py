@@ -12,6 +12,7 @@ from jax.core import Tracer
 
 from jmeta._adjoints import Adjoint, Implicit, first_order
 from jmeta._types import Adapted, Objective
+from jmeta._validation import first_line
 
 # An optax transformation, or a function to one from a rule: meta-parameters of its own.
 InnerOptimizer = optax.GradientTransformation | Callable[[Any], optax.GradientTransformation]
@@ -137,7 +138,9 @@ def _wants_value(optimizer: optax.GradientTransformationExtraArgs, initial: Adap
     try:
         jax.eval_shape(lambda initial: update(initial, **_asked(jnp.zeros(()), initial, optax.tree.sum)), initial)
     except TypeError as error:
-        raise ValueError(f"inner_optimizer must do with value, grad and value_fn; got one that asks more: {error}") from error
+        raise ValueError(
+            f"inner_optimizer must do with value, grad and value_fn; got one that asks more: {first_line(error)}"
+        ) from error
     return True
 
 
@@ -172,8 +175,8 @@ def check_inner_optimizer(inner_optimizer: InnerOptimizer, initial: Adapted, rul
             derivative = probe(jax.tree.map(np.zeros_like, params), params)
     except ValueError as error:
         raise ValueError(
-            f"inner_optimizer must be differentiable for this adjoint; got one that is not ({error}): use the first_order() or "
-            "implicit() adjoint."
+            f"inner_optimizer must be differentiable for this adjoint; got one that is not ({first_line(error)}): use the "
+            "first_order() or implicit() adjoint."
         ) from error
     if isinstance(derivative, Tracer):
         return  # The optimiser itself was made in a traced function, and says nothing here.

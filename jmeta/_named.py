@@ -1,8 +1,10 @@
 """Tasks by number or by name, and the options that belong to one of them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jmeta._types import Tasks
@@ -55,3 +57,27 @@ def per_task(name: str, option: Any, tasks: Tasks, default: Any) -> np.ndarray:
     if values.ndim and values.shape != (count,):
         raise ValueError(f"{name} must have one entry per task; got {len(values)} for {count} tasks.")
     return np.broadcast_to(values, (count,))
+
+
+def check_state(init: Callable[[Tasks], Any], state: Any, tasks: int) -> None:
+    """Checks that a state was made for as many tasks as there are.
+
+    Raises:
+      ValueError: if it was not.
+    """
+    try:
+        wanted = jax.eval_shape(lambda: init(tasks))
+    except ValueError:
+        return  # It has options by name, and was given as many names as there are tasks.
+    check_alike(state, wanted, f"init_state must be given tasks={tasks}, one for each loss")
+
+
+def check_alike(got: Any, wanted: Any, sentence: str) -> None:
+    """Checks that two trees have the same structure, shapes and types.
+
+    Raises:
+      ValueError: with the sentence, if they have not.
+    """
+    kinds = [[(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in jax.tree.leaves(tree)] for tree in (got, wanted)]
+    if jax.tree.structure(got) != jax.tree.structure(wanted) or kinds[0] != kinds[1]:
+        raise ValueError(f"{sentence}; got a state of shapes {[*map(jnp.shape, jax.tree.leaves(got))]}.")

@@ -52,7 +52,8 @@ def all_present(present: Sequence[tuple[jax.Array | None, int]]) -> Metrics:
     """Says of each task of several kinds whether it is present, ``[tasks]``, where that is not plain."""
     if all(known is None for known, _ in present):
         return {}
-    return {PRESENT: jnp.concatenate([jnp.ones(tasks, bool) if known is None else known for known, tasks in present])}
+    each = [jnp.ones(tasks, bool) if known is None else known.reshape(tasks) for known, tasks in present]
+    return {PRESENT: jnp.concatenate(each)}
 
 
 def any_present(present: Sequence[jax.Array | None]) -> Metrics:

@@ -35,6 +35,7 @@ from jmeta.metrics import absolute_error, accuracy, delta_m, negative_log_likeli
 from jmeta.models import compose, from_equinox, from_functions, from_linen, from_nnx
 from jmeta.predictions import predict_batch, predict_episodes
 from jmeta.sharding import shard_tasks
+from jmeta.sweeping import Sweep, Trial, sweep
 from jmeta.training import Best, Fitted, fit
 
 __all__ = [
@@ -57,7 +58,9 @@ __all__ = [
     "ObjectiveWithMemory",
     "Predictions",
     "Sampler",
+    "Sweep",
     "TrainState",
+    "Trial",
     "Weighting",
     "absolute_error",
     "accuracy",
@@ -98,6 +101,7 @@ __all__ = [
     "score",
     "shard_tasks",
     "squared_error",
+    "sweep",
     "task_gradients",
     "task_losses",
     "trainable",

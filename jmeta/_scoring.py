@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jmeta._presence import with_presence
 from jmeta._rows import counts_of, fill_absent, fill_batch, mean_over_rows, shield
 from jmeta._types import Adapt, Batch, Episode, LearnerLoss, LossFn, Mask, Metrics, Params, Predict
-from jmeta._validation import check_one_task, kinds, shapes
+from jmeta._validation import check_one_task, first_line, kinds, shapes
 
 
 def mask_absent_classes(outputs: Any, classes: Mask) -> Any:
@@ -53,7 +53,7 @@ def score(fn: LossFn, outputs: Any, batch: Batch, classes: Mask = None, *, name:
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"{name} must take the outputs and targets given to it; got outputs {kinds(outputs)} and targets {kinds(targets)}: "
-            f"{str(error).partition(chr(10))[0]}"
+            f"{first_line(error)}"
         ) from error
     _check_values(name, values, outputs, targets)
     if counts is not None and values.shape[: counts.ndim] != counts.shape:

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import optax
 
 from jmeta._gradients import value_and_gradient
-from jmeta._named import count_of
+from jmeta._named import check_alike, check_state, count_of
 from jmeta._objectives import gives_gradients
 from jmeta._presence import mean_of_present
 from jmeta._types import PRESENT, Aggregation, Metrics, ObjectiveWithMemory, Params, Tasks, Weighting
+from jmeta._validation import first_line
 
 
 class TrainState(NamedTuple):
@@ -163,7 +164,7 @@ def _remembering(objective: ObjectiveWithMemory, state: TrainState, key: jax.Arr
         return objective.loss(params, key, data, state.memory, step=state.step)
 
     (loss, (metrics, memory)), gradient = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-    _check_alike("memory", memory, state.memory, "an objective must give a memory of the shapes that its init gave")
+    check_alike(memory, state.memory, "an objective must give a memory of the shapes that its init gave")
     given = _given(loss, gradient, lambda params: loss_fn(params)[0])
     return Found({"loss": loss} | metrics, gradient, jax.lax.stop_gradient(memory), given)
 
@@ -175,7 +176,7 @@ def _weighted(task_losses: Any, weighting: Weighting, state: TrainState, key: ja
     losses, pullback, metrics = jax.vjp(losses_of, state.params, has_aux=True)
     if losses.ndim != 1:
         raise ValueError(f"objective must give one loss per task with a weighting: task_losses(...); got shape {losses.shape}.")
-    _check_count(weighting.init, state.memory, len(losses))
+    check_state(weighting.init, state.memory, len(losses))
     present = _present(metrics, losses)
 
     def pulled(weights: jax.Array) -> Params:
@@ -224,24 +225,10 @@ def _given_what_it_asks(optimizer: optax.GradientTransformation | Aggregation) -
             if "required" not in str(error):
                 raise
             raise ValueError(
-                f"optimizer must do with what a step has, {', '.join(given)}; got one that asks more: {error}"
+                f"optimizer must do with what a step has, {', '.join(given)}; got one that asks more: {first_line(error)}"
             ) from error
 
     return given
-
-
-def _check_count(init: Callable[[Tasks], Any], state: Any, tasks: int) -> None:
-    try:
-        wanted = jax.eval_shape(lambda: init(tasks))
-    except ValueError:
-        return  # It has options by name, and was given as many names as there are tasks.
-    _check_alike("state", state, wanted, f"init_state must be given tasks={tasks}, one for each loss")
-
-
-def _check_alike(name: str, got: Any, wanted: Any, sentence: str) -> None:
-    kinds = [[(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in jax.tree.leaves(tree)] for tree in (got, wanted)]
-    if jax.tree.structure(got) != jax.tree.structure(wanted) or kinds[0] != kinds[1]:
-        raise ValueError(f"{sentence}; got a {name} of shapes {[*map(jnp.shape, jax.tree.leaves(got))]}.")
 
 
 def step_keys(state: TrainState) -> jax.Array:

@@ -153,6 +153,11 @@ def kinds(tree: Any) -> str:
     return found or "nothing"
 
 
+def first_line(error: Exception) -> str:
+    """Gives what an error says, without what jax adds below it."""
+    return str(error).partition("\n")[0]
+
+
 def shapes(tree: Any) -> Any:
     """Gives the shapes of a tree's arrays, of a single one without a list."""
     found = [jnp.shape(leaf) for leaf in jax.tree.leaves(tree)]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from jmeta._episodes import Draw, drawn, episodes_of, in_batches
 from jmeta._estimates import Estimate, estimate
@@ -153,7 +154,7 @@ def validator(
     episodes: int | None = None,
     seed: int = 1,
     batch_size: int = 1,
-) -> Callable[[Params], Mapping[str, float]]:
+) -> Callable[[Params], Mapping[str, Any]]:
     """Builds the validation of :func:`jmeta.fit`: the mean loss and metric over fixed episodes, after the training number of steps.
 
     Models are deterministic. The metric ``diverged`` counts the episodes whose loss is not finite; with one of them the mean loss
@@ -186,7 +187,12 @@ def validator(
         means = jax.tree.map(lambda values: values.mean(), found)
         return means | {"diverged": (~jnp.isfinite(found["loss"])).sum()}
 
-    return lambda params: {name: float(value) for name, value in all_episodes(params, sampler.data).items()}
+    def validate(params: Params) -> Mapping[str, Any]:
+        found = all_episodes(params, sampler.data)
+        # In a traced function, as in a sweep, they stay arrays.
+        return {name: value if isinstance(value, Tracer) else float(value) for name, value in found.items()}
+
+    return validate
 
 
 def name_of(metric: LossFn) -> str:

@@ -73,7 +73,7 @@ def maml(work: dict[str, Any], data: str | None) -> Prepared:
 def prototypical(work: dict[str, Any], data: str | None) -> Prepared:
     """Builds prototypical networks on one episode."""
     encoder = jmeta.from_linen(ConvolutionalEncoder(normalization="batch"))
-    learner = jmeta.prototypical_networks(encoder, ways=work["ways"])
+    learner = jmeta.prototypical_networks(encoder)
     episodes = image_episodes(work, 1, data)
     episode = jax.tree.map(lambda leaf: leaf[0], episodes)
     params = learner.init(jax.random.key(0), episode)
@@ -91,9 +91,14 @@ def surgery(work: dict[str, Any], data: str | None) -> Prepared:
     matrix, key = jnp.asarray(gradients), jax.random.key(0)
 
     def aggregation(*, shuffle: bool) -> Callable[[], jax.Array]:
-        aggregator = jmeta.pcgrad(shuffle=shuffle)
-        update = jax.jit(lambda matrix, key: aggregator.update(matrix, aggregator.init(matrix), key=key)[0])
-        return lambda: update(matrix, key)
+        aggregator, tasks = jmeta.pcgrad(shuffle=shuffle), work["tasks"]
+
+        @jax.jit
+        def combine(matrix: jax.Array, key: jax.Array) -> jax.Array:
+            known = {"losses": jnp.ones(tasks), "present": jnp.ones(tasks, bool), "key": key}
+            return aggregator.combine(matrix, aggregator.init(tasks), **known)[0]
+
+        return lambda: combine(matrix, key)
 
     # Both sides draw random orders when timed; they are compared in the order of the tasks.
     in_task_order = aggregation(shuffle=False)
@@ -185,4 +190,5 @@ def image_episodes(work: dict[str, Any], tasks: int, data: str | None) -> jmeta.
         return jmeta.Batch(images, jnp.tile(jnp.repeat(jnp.arange(ways), rows), (tasks, 1)))
 
     # Images without a near tie in a pooled window, where rounding would choose another pixel: a gradient 1e-3 away, and as right.
-    return jmeta.Episode(batch(shots, jax.random.key(5)), batch(queries, jax.random.key(6)))
+    parts = batch(shots, jax.random.key(5)), batch(queries, jax.random.key(6))
+    return jmeta.Episode(*parts, classes=jnp.ones((tasks, ways), bool))

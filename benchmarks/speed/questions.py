@@ -9,6 +9,7 @@ import numpy as np
 import jmeta
 from benchmarks.devices import devices_for
 from benchmarks.speed.compilation import cold_compile, second_process
+from benchmarks.speed.ground import implicit_memory, prototypical_memory, second_fit, sweep_of_rates
 from benchmarks.speed.jobs import IMAGE_TASKS, compiled, convolutional_job, seconds_in_turn, sinusoid_job, slope
 from benchmarks.speed.memory import cost_accuracy, nested_memory
 from benchmarks.speed.overhead import fit_overhead
@@ -105,4 +106,8 @@ QUESTIONS = {
     "adjoint": adjoints,
     "cost": cost_accuracy,
     "fit": bare_loop,
+    "second-fit": second_fit,
+    "sweep": sweep_of_rates,
+    "prototypical-memory": prototypical_memory,
+    "implicit-memory": implicit_memory,
 }

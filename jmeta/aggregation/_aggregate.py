@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import optax
 
+from jmeta._named import check_state
 from jmeta._presence import mean_of_present
 from jmeta._types import Aggregation, Aggregator, EncoderHead, Params, Tasks
 
@@ -51,6 +52,9 @@ def aggregate(shared: Aggregator, optimizer: optax.GradientTransformation, *, ow
         pullback: Callable[[Any], Params] | None = None,
     ) -> tuple[Params, Any]:
         shared_state, own_state, optimizer_state = state
+        for aggregator, known_state in ((shared, shared_state), (own, own_state)):
+            if aggregator is not None:
+                check_state(aggregator.init, known_state, len(losses))
         known = {"losses": losses, "present": present}
         shared_key, own_key = jax.random.split(key)
         encoder, head = part(gradients)

@@ -1,0 +1,80 @@
+"""What is measured, what the project wants of it, and what others have published."""
+
+COMMANDS = (
+    (
+        "accuracy JOB",
+        "errors and accuracies beside published ones: parameters chosen on validation tasks, 1,000 test episodes, 95 % intervals "
+        "over episodes, one training seed",
+    ),
+    ("defaults", "every default of `jmeta train`, to its end"),
+    (
+        "peers",
+        "our time against PyTorch, learn2learn, higher, TorchOpt and TorchJD, in turn on the same work, after the gradients were "
+        "found equal to 1e-4; ours runs several steps under one scan, as `fit` does, with the tasks of Omniglot laid over one "
+        "device per core",
+    ),
+    ("speed", "growth of time and memory, compilation, what `fit` adds, sweeps"),
+    ("regression REVISION", "a training step here against that of an earlier revision, in turn"),
+    ("resume", "20 trainings killed at random lines and resumed"),
+    ("import_time", "what `import jmeta` adds to jax and optax"),
+    ("plots", "nothing: draws one plot per question"),
+)
+# From tables 1 and 2 of Finn et al. (2017), for comparison.
+PUBLISHED = {"sinusoid-maml": "0.67 / 0.38 / 0.35", "sinusoid-pretrained": "2.41 / 2.23 / 2.19"}
+PUBLISHED |= {"omniglot-5way-1shot-maml": "98.7 ± 0.4"}
+# The smallest ratios that the project wants: of the peer's time to ours.
+WANTED = {(f"sinusoid-maml-{steps}", peer): "50" for steps in (1, 5) for peer in ("learn2learn", "higher")}
+WANTED |= {(f"sinusoid-maml-{steps}", "torch.func"): "6" for steps in (1, 5)}
+WANTED |= {
+    (f"omniglot-maml-{steps}", peer): "2"
+    for steps in (1, 5)
+    for peer in ("torch", "torch.func", "learn2learn", "higher", "torchopt")
+}
+WANTED |= {(f"omniglot-maml-{steps}", "jax-lax.conv-vmap"): "20" for steps in (1, 5)}
+WANTED |= {
+    ("prototypical", "torch"): "1.2",
+    ("pcgrad-4", "torchjd"): "1",
+    ("pcgrad-16", "torchjd"): "1",
+    ("pcgrad-64", "torchjd"): "2",
+}
+# Text, question and figure in speed-DEVICE.json, and what the project wants of it, if anything.
+FIGURES = (
+    ("time against tasks, 4 to 64: exponent", "growth-tasks", "slope", "at most 1.05"),
+    ("time against inner steps, 1 to 32: exponent", "growth-steps", "slope", "at most 1.05"),
+    ("memory against tasks, four at a time: exponent", "memory-tasks", "slope", "at most 0.1"),
+    ("64 inner steps, memory over plain reverse mode", "memory-steps", "memory_ratio", "at most 0.1"),
+    ("the same, time", "memory-steps", "time_ratio", "at most 1.2"),
+    ("cold compile, sinusoid step, s", "cold-compile", "sinusoid_seconds", "at most 2"),
+    ("cold compile, convolutional step, s", "cold-compile", "convolutional_seconds", "at most 6"),
+    ("second process, after the imports, s", "second-process", "after_imports_seconds", "at most 1.5"),
+    ("second process, in all, s", "second-process", "in_all_seconds", "at most 4"),
+    ("convolutional step, share of the rate of a 2048 product", "share-of-rate", "share", "at least 0.5"),
+    ("its time with one device per core, over one device", "devices", "one_step_ratio", "at most 1"),
+    ("the same, 5 inner steps", "devices", "five_steps_ratio", "at most 1"),
+    ("its time, 5 inner steps, in mixed mode, over the default", "adjoint", "mixed_ratio", ""),
+    ("the same, activations kept", "adjoint", "kept_ratio", ""),
+    ("the same, loop unrolled", "adjoint", "unroll_ratio", ""),
+    ("peak memory over what `cost` says", "cost", "ratio", "0.85 to 1.15"),
+    ("`fit` over the bare compiled loop", "fit", "ratio", "at most 1.05"),
+    ("a second `fit` of the same step, before its first step, s", "second-fit", "seconds", "at most 0.1"),
+    ("a sweep of 8 rates in one program over 8 runs one after another, time", "sweep", "ratio", "at most 0.5"),
+    ("prototypical gradient, 400 ways x 400 queries x 512, temporary MB", "prototypical-memory", "megabytes", "at most 40"),
+    ("implicit MAML, temporary memory of 128 inner steps over that of 1", "implicit-memory", "ratio", "at most 1.05"),
+)
+# Text, and the figures that stand beside it: (kind of file, work or question, peer or key); the first is shown with its wish.
+HEADLINES = (
+    ("MAML on sinusoids, 5 shots: squared error after 1 / 5 / 10 steps", "accuracy", "sinusoid-maml", ("1", "5", "10")),
+    ("MAML, Omniglot 5-way 1-shot, accuracy %", "accuracy", "omniglot-5way-1shot-maml", ("1",)),
+    ("prototypical networks, Omniglot 5-way 1-shot, accuracy %", "accuracy", "omniglot-5way-1shot-prototypical", ("0",)),
+    ("MAML step on sinusoids, times as fast as learn2learn", "peers", "sinusoid-maml-1", "learn2learn"),
+    ("the same, times as fast as higher", "peers", "sinusoid-maml-1", "higher"),
+    ("the same, times as fast as torch.func", "peers", "sinusoid-maml-1", "torch.func"),
+    ("convolutional MAML step, 5 inner steps, times as fast as the fastest peer", "peers", "omniglot-maml-5", None),
+    ("the same, times as fast as `lax.conv` under `vmap`", "peers", "omniglot-maml-5", "jax-lax.conv-vmap"),
+    ("PCGrad of 64 gradients, times as fast as TorchJD", "peers", "pcgrad-64", "torchjd"),
+    ("64 inner steps, memory over plain reverse mode", "speed", "memory-steps", "memory_ratio"),
+    ("a sweep of 8 rates over 8 runs one after another, time", "speed", "sweep", "ratio"),
+    ("second process, first convolutional step, imports included, s", "speed", "second-process", "in_all_seconds"),
+    ("`fit` over the bare compiled loop, time", "speed", "fit", "ratio"),
+    ("trainings killed at random lines that resumed bit for bit", "resume", "bitwise", "trials"),
+)
