@@ -124,7 +124,8 @@ def setting_of(config: Config) -> Setting:
     """
     check_ranges(config)
     setting, name = PROBLEMS[config.problem_name].setting(config), config.method_name
-    check_solves(name, [setting.kind], config.problem_name)
+    # Of a user's own data the file says what it is.
+    check_solves(name, [setting.kind], getattr(config.tasks, "path", None) or config.problem_name)
     if setting.outputs != setting.test_outputs and not METHODS[name].any_ways:
         got, expected = setting.test_outputs, setting.outputs
         raise ValueError(f"evaluation_ways must be the ways of training for {name}; got {got}, expected {expected}.")

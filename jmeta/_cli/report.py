@@ -1,6 +1,5 @@
 """What a run says of itself: tables as lines of text."""
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
@@ -76,13 +75,13 @@ def _reference_rows(references: Mapping[str, Measured], metric: str, columns: in
 
 
 def _sentence(tested: Tested) -> str:
-    evaluation, test = tested.evaluation, dataclasses.asdict(tested.config.test)
-    known = {name.removeprefix("evaluation_"): value for name, value in test.items()}
-    sizes = ", ".join(f"{'all other' if value is None else value} {name}" for name, value in known.items())
+    evaluation, test = tested.evaluation, tested.config.test
+    queries = "all other" if test.evaluation_queries is None else test.evaluation_queries
+    ways = f"{evaluation.sizes['ways']} ways, " if "ways" in evaluation.sizes else ""
     kind = "transductive" if evaluation.transductive else "not transductive"
     return (
-        f"{tested.config.method_name}: {sizes}; normalisation {evaluation.normalization}, {kind}; "
-        f"{evaluation.milliseconds_per_episode:.2f} ms per task."
+        f"{tested.config.method_name}: {ways}{test.evaluation_shots} shots, {queries} queries; normalisation "
+        f"{evaluation.normalization}, {kind}; {evaluation.milliseconds_per_episode:.2f} ms per task."
     )
 
 
