@@ -2,8 +2,8 @@
 
 Cosmic Ray makes the mutants; they are drawn by place first and then by kind, so that an operator with many replacements counts
 once. Each is applied in a checkout of HEAD, and the tests of its module run until one fails. It needs ``pip install cosmic-ray``,
-in any environment, whose command is ``--cosmic-ray``. A warm compilation cache (``JAX_COMPILATION_CACHE_DIR``) saves most of the time.
-Writes ``benchmarks/results/mutants.json``; those that are there already are not run again.
+in any environment, whose command is ``--cosmic-ray``. A warm compilation cache (``JAX_COMPILATION_CACHE_DIR``) saves most of the
+time. Writes ``benchmarks/results/mutants.json``; those that are there already are not run again.
 """
 
 import argparse
