@@ -31,6 +31,17 @@ class DescentOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class OptimizerOptions:
+    """What takes the inner steps where they are not differentiated.
+
+    Attributes:
+      inner_optimizer: sgd, or adam without momentum, as in Reptile's paper.
+    """
+
+    inner_optimizer: Literal["sgd", "adam"] = "sgd"
+
+
+@dataclasses.dataclass(frozen=True)
 class ProximalOptions:
     """How adapted weights are held at the initial ones, and how the point where they come to rest is differentiated.
 
@@ -50,6 +61,7 @@ class ImplicitOptions:
     """How iMAML adapts."""
 
     descent: DescentOptions = DescentOptions(inner_steps=16)
+    optimizer: OptimizerOptions = OptimizerOptions()
     proximal: ProximalOptions = ProximalOptions()
 
 
@@ -71,12 +83,11 @@ class ReptileOptions:
     """How Reptile adapts.
 
     Attributes:
-      inner_optimizer: what takes the inner steps; adam is without momentum, as in the paper.
       inner_batch: rows drawn for each inner step; None takes all rows of the task.
     """
 
-    descent: DescentOptions = DescentOptions(inner_rate=0.02, inner_steps=5)
-    inner_optimizer: Literal["sgd", "adam"] = "sgd"
+    descent: DescentOptions = DescentOptions(inner_steps=10)
+    optimizer: OptimizerOptions = OptimizerOptions()
     inner_batch: int | None = None
 
 
@@ -90,10 +101,15 @@ def _descending(learner: Callable[..., Learner], *, whole: bool = True, adjoint:
     return build
 
 
+def _inner_optimizer(options: OptimizerOptions, descent: DescentOptions) -> optax.GradientTransformation:
+    return optax.adam(descent.inner_rate, b1=0.0) if options.inner_optimizer == "adam" else optax.sgd(descent.inner_rate)
+
+
 def _imaml(options: ImplicitOptions, setting: Setting) -> Learner:
-    held = options.proximal
+    held, num_steps = options.proximal, options.descent.inner_steps
     adjoint = implicit(proximal_strength=held.proximal_strength, damping=held.damping, solver_steps=held.solver_steps)
-    return _descending(maml, adjoint=adjoint)(options.descent, setting)
+    inner_optimizer = _inner_optimizer(options.optimizer, options.descent)
+    return maml(compose(*setting.network), setting.loss_fn, inner_optimizer, num_steps=num_steps, adjoint=adjoint)
 
 
 def _meta_sgd(options: LearnedRateOptions, setting: Setting) -> Learner:
@@ -102,60 +118,68 @@ def _meta_sgd(options: LearnedRateOptions, setting: Setting) -> Learner:
 
 
 def _reptile(options: ReptileOptions, setting: Setting) -> Learner:
-    rate, num_steps = options.descent.inner_rate, options.descent.inner_steps
-    inner_optimizer = optax.adam(rate, b1=0.0) if options.inner_optimizer == "adam" else optax.sgd(rate)
-    model = compose(*setting.network)
-    return reptile(model, setting.loss_fn, inner_optimizer, num_steps=num_steps, batch_size=options.inner_batch)
+    inner_optimizer, num_steps = _inner_optimizer(options.optimizer, options.descent), options.descent.inner_steps
+    return reptile(compose(*setting.network), setting.loss_fn, inner_optimizer, num_steps=num_steps, batch_size=options.inner_batch)
 
 
 OMNIGLOT = {"inner_rate": 0.4, "evaluation_steps": 3}
+# Of standardised numbers.
+ARRAYS = {"inner_rate": 0.03, "inner_steps": 5}
 METHODS = {
     "maml": Method(
         "adapts all weights by gradient steps, differentiated twice (Finn 2017)",
         FEW_SHOT,
         DescentOptions,
         _descending(maml),
-        presets={"omniglot": OMNIGLOT},
+        presets={"omniglot": OMNIGLOT, "arrays": ARRAYS},
     ),
     "fomaml": Method(
         "MAML with the inner gradients as constants (Finn 2017)",
         FEW_SHOT,
         DescentOptions,
         _descending(maml, adjoint=first_order()),
-        presets={"omniglot": OMNIGLOT},
+        presets={"omniglot": OMNIGLOT, "arrays": ARRAYS},
     ),
     "imaml": Method(
         "MAML by the implicit function theorem, whatever the steps (Rajeswaran 2019)",
         FEW_SHOT,
         ImplicitOptions,
         _imaml,
-        presets={"omniglot": {"inner_rate": 0.1, "evaluation_steps": 16, "learning_rate": 1e-3}},
+        {"evaluation_steps": 16, "learning_rate": 1e-3, "clip_norm": 10.0},
+        {
+            # Its derivative does not notice that a descent diverges: nothing but short steps keeps it from that.
+            "sinusoid": {"shots": 5, "inner_rate": 1e-3, "steps": 10_000},
+            "omniglot": {"inner_rate": 0.1},
+        },
     ),
     "anil": Method(
         "MAML that adapts the last layer alone (Raghu 2020)",
         FEW_SHOT,
         DescentOptions,
         _descending(anil, whole=False),
-        presets={"omniglot": OMNIGLOT},
+        # A head that is trained on more rows than it is tested on makes the steps on the fewer ones too long.
+        presets={"sinusoid": {"shots": 5, "inner_steps": 5}, "omniglot": OMNIGLOT, "arrays": ARRAYS},
     ),
     "boil": Method(
         "MAML that adapts all but the last layer (Oh 2021)",
         FEW_SHOT,
         DescentOptions,
         _descending(boil, whole=False),
-        presets={"omniglot": {"inner_rate": 0.5, "evaluation_steps": 3, "learning_rate": 1e-3}},
+        presets={"omniglot": {"inner_rate": 0.5, "evaluation_steps": 3, "learning_rate": 1e-3}, "arrays": ARRAYS},
     ),
     "reptile": Method(
         "moves the weights towards the adapted ones (Nichol 2018)",
         FEW_SHOT,
         ReptileOptions,
         _reptile,
-        presets={
-            "sinusoid": {"outer_optimizer": "sgd", "learning_rate": 1.0, "schedule": "linear"},
+        {"outer_optimizer": "sgd", "learning_rate": 1.0, "schedule": "linear"},
+        {
+            "sinusoid": {"inner_batch": 5},
             "omniglot": {
-                **{"inner_optimizer": "adam", "inner_rate": 1e-3, "inner_batch": 10, "queries": 9, "evaluation_steps": 50},
-                **{"outer_optimizer": "sgd", "learning_rate": 1.0, "schedule": "linear", "tasks_per_step": 5},
+                **{"inner_optimizer": "adam", "inner_rate": 1e-3, "inner_steps": 5, "inner_batch": 10, "evaluation_steps": 50},
+                **{"queries": 9, "tasks_per_step": 5},
             },
+            "arrays": {"inner_rate": 0.02},
         },
     ),
     "meta_sgd": Method(
@@ -164,8 +188,10 @@ METHODS = {
         LearnedRateOptions,
         _meta_sgd,
         presets={
-            "sinusoid": {"clip_norm": 1.0},
-            "omniglot": {"initial_rate": 0.1, "clip_norm": 10.0, "evaluation_steps": 3},
+            # Learnt step sizes are made for the steps that they are learnt for: further ones diverge.
+            "sinusoid": {"shots": 5, "inner_steps": 3, "evaluation_steps": 3, "learning_rate": 2e-3, "clip_norm": 1.0},
+            "omniglot": {"initial_rate": 0.1, "evaluation_steps": 1, "clip_norm": 10.0},
+            "arrays": {"initial_rate": 0.02, "inner_steps": 3, "evaluation_steps": 3, "clip_norm": 1.0},
         },
     ),
 }
