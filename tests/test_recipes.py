@@ -231,18 +231,21 @@ BY_HAND = {
         ),
     ),
     "imaml": (
-        {**RATE, "proximal_strength": 3.0, "damping": 0.5, "solver_steps": 4},
+        {**RATE, "inner_optimizer": "adam", "proximal_strength": 3.0, "damping": 0.5, "solver_steps": 4},
         lambda parts: jmeta.maml(
             jmeta.compose(*parts),
             jmeta.squared_error,
-            optax.sgd(0.3),
+            optax.adam(0.3, b1=0.0),
             num_steps=2,
             adjoint=jmeta.implicit(proximal_strength=3.0, damping=0.5, solver_steps=4),
         ),
     ),
     "anil": (RATE, lambda parts: jmeta.anil(parts, jmeta.squared_error, optax.sgd(0.3), num_steps=2)),
     "boil": (RATE, lambda parts: jmeta.boil(parts, jmeta.squared_error, optax.sgd(0.3), num_steps=2)),
-    "reptile": (RATE, lambda parts: jmeta.reptile(jmeta.compose(*parts), jmeta.squared_error, optax.sgd(0.3), num_steps=2)),
+    "reptile": (
+        {**RATE, "inner_batch": 2},
+        lambda parts: jmeta.reptile(jmeta.compose(*parts), jmeta.squared_error, optax.sgd(0.3), num_steps=2, batch_size=2),
+    ),
     "meta_sgd": (
         {"initial_rate": 0.3, "inner_steps": 2},
         lambda parts: jmeta.meta_sgd(jmeta.compose(*parts), jmeta.squared_error, initial_rate=0.3, num_steps=2),
