@@ -12,7 +12,7 @@ from jax.core import Tracer
 
 from jmeta._adjoints import Adjoint, Implicit, first_order
 from jmeta._types import Adapted, Objective
-from jmeta._validation import first_line
+from jmeta._validation import check_counts, first_line
 
 # An optax transformation, or a function to one from a rule: meta-parameters of its own.
 InnerOptimizer = optax.GradientTransformation | Callable[[Any], optax.GradientTransformation]
@@ -47,8 +47,7 @@ def gradient_descent(objective: Objective, inner_optimizer: InnerOptimizer, num_
       ValueError: if ``num_steps`` is negative; from ``run`` and ``path``, if the adjoint differentiates the optimiser's updates
         and the optimiser has no finite derivative at a zero gradient, or it asks for what an inner loop does not have.
     """
-    if num_steps < 0:
-        raise ValueError(f"num_steps must be at least 0; got {num_steps}.")
+    check_counts(0, num_steps=num_steps)
     if adjoint.implicit is not None:
         return _to_stationary_point(objective, inner_optimizer, num_steps, adjoint.implicit)
     gradient = adjoint.gradient(objective)
@@ -58,21 +57,22 @@ def gradient_descent(objective: Objective, inner_optimizer: InnerOptimizer, num_
         wants_value = _wants_value(optimizer, initial)
         if adjoint.differentiates_updates and num_steps:
             check_inner_optimizer(inner_optimizer, initial, rule)
+        # What a line search looks at is constant too: there is no reverse mode through its loop.
+        seen = jax.lax.stop_gradient if wants_value and not adjoint.differentiates_updates else lambda tree: tree
 
         def body(carry: tuple[Adapted, Any], step: jax.Array) -> tuple[tuple[Adapted, Any], Any]:
             (adapted, state), step_key = carry, jax.random.fold_in(key, step)
             grads = gradient(adapted, step_key, data, step)
 
             def value_fn(adapted: Adapted) -> jax.Array:
-                value, _ = objective(adapted, step_key, data, step=step)
-                return value if adjoint.differentiates_updates else jax.lax.stop_gradient(value)
+                return seen(objective(adapted, step_key, data, step=step)[0])
 
-            asked = _asked(value_fn(adapted), grads, value_fn) if wants_value else {}
-            updates, state = optimizer.update(grads, state, adapted, **asked)
+            asked = _asked(value_fn(seen(adapted)), grads, value_fn) if wants_value else {}
+            updates, state = optimizer.update(grads, state, seen(adapted), **asked)
             adapted = optax.apply_updates(adapted, updates)
             return (adapted, state), adapted if keep else None
 
-        carry = (initial, optimizer.init(initial))
+        carry = (initial, optimizer.init(seen(initial)))
         (adapted, _), kept = adjoint.scan(body, carry, jnp.arange(num_steps))
         return adapted, kept
 
@@ -111,7 +111,12 @@ def _to_stationary_point(objective: Objective, inner_optimizer: InnerOptimizer, 
 
 
 def _made(inner_optimizer: InnerOptimizer, rule: Any) -> optax.GradientTransformation:
-    return inner_optimizer if isinstance(inner_optimizer, optax.GradientTransformation) else inner_optimizer(rule)
+    if isinstance(inner_optimizer, optax.GradientTransformation):
+        return inner_optimizer
+    made = inner_optimizer(rule)
+    if not isinstance(made, optax.GradientTransformation):
+        raise ValueError(f"inner_optimizer must make an optax transformation of its rule; got {type(made).__name__}.")
+    return made
 
 
 def _asked(value: Any, grads: Adapted, value_fn: Callable[[Adapted], Any]) -> dict[str, Any]:
@@ -142,6 +147,20 @@ def _wants_value(optimizer: optax.GradientTransformationExtraArgs, initial: Adap
             f"inner_optimizer must do with value, grad and value_fn; got one that asks more: {first_line(error)}"
         ) from error
     return True
+
+
+def check_kind(inner_optimizer: Any, *, has_rule: bool) -> None:
+    """Checks that an inner optimiser is a transformation or, with a rule, a function from it to one.
+
+    Raises:
+      ValueError: if it is not.
+    """
+    transforms = isinstance(inner_optimizer, optax.GradientTransformation)
+    given = "a transformation" if transforms else type(inner_optimizer).__name__
+    if has_rule and not callable(inner_optimizer):
+        raise ValueError(f"inner_optimizer must be a function from the rule to an optax transformation; got {given}.")
+    if not has_rule and not transforms:
+        raise ValueError(f"inner_optimizer must be an optax transformation, or come with a rule that it is made of; got {given}.")
 
 
 def check_inner_optimizer(inner_optimizer: InnerOptimizer, initial: Adapted, rule: Any = None) -> None:

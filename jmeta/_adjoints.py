@@ -18,7 +18,9 @@ import jax.numpy as jnp
 import optax
 
 from jmeta._paths import merge, partition
+from jmeta._precision import add_scaled
 from jmeta._types import Adapted, Objective
+from jmeta._validation import check_counts
 
 # Reverse is the default: it takes every derivative, and nested it needs the memory of mixed (CPU; no accelerator was at hand).
 HESSIAN_PRODUCTS = ("reverse", "mixed", "finite_difference")
@@ -78,8 +80,7 @@ def unrolled(*, rematerialise: bool = True, hessian_product: str = "reverse", un
     """
     if hessian_product not in HESSIAN_PRODUCTS:
         raise ValueError(f"hessian_product must be one of {', '.join(HESSIAN_PRODUCTS)}; got {hessian_product!r}.")
-    if unroll < 1:
-        raise ValueError(f"unroll must be at least 1; got {unroll}.")
+    check_counts(unroll=unroll)
     along = {"mixed": _forward_derivative, "finite_difference": _central_difference}
     gradient = _gradient if hessian_product == "reverse" else _gradient_differentiated_by(along[hessian_product])
 
@@ -128,12 +129,11 @@ def implicit(*, proximal_strength: float, damping: float = 0.0, solver_steps: in
         raise ValueError(f"proximal_strength must be above 0; got {proximal_strength}.")
     if damping < 0:
         raise ValueError(f"damping must be at least 0; got {damping}.")
-    if solver_steps < 1:
-        raise ValueError(f"solver_steps must be at least 1; got {solver_steps}.")
+    check_counts(solver_steps=solver_steps)
 
     def solve(product: Callable[[Adapted], Adapted], target: Adapted) -> Adapted:
         def damped(x: Adapted) -> Adapted:
-            return optax.tree.add_scale(product(x), damping, x)
+            return add_scaled(product(x), damping, x)
 
         # By itself the recursion is not linear in the target, and could not be transposed.
         steps = functools.partial(_conjugate_gradients, num_steps=solver_steps)
@@ -149,10 +149,10 @@ def _conjugate_gradients(product: Callable[[Adapted], Adapted], target: Adapted,
         curvature = jnp.asarray(optax.tree.vdot(direction, along))
         # Solved already, or not convex along this direction: stay.
         size = jnp.where(curvature > 0, square / jnp.where(curvature > 0, curvature, 1), 0)
-        x, residual = optax.tree.add_scale(x, size, direction), optax.tree.add_scale(residual, -size, along)
+        x, residual = add_scaled(x, size, direction), add_scaled(residual, -size, along)
         remaining = optax.tree.vdot(residual, residual)
         ratio = jnp.where(square > 0, remaining / jnp.where(square > 0, square, 1), 0)
-        return (x, residual, optax.tree.add_scale(residual, ratio, direction), remaining), None
+        return (x, residual, add_scaled(residual, ratio, direction), remaining), None
 
     start = (optax.tree.zeros_like(target), target, target, optax.tree.vdot(target, target))
     return jax.lax.scan(step, start, length=num_steps)[0][0]
@@ -214,10 +214,13 @@ def _forward_derivative(function: Callable[[Adapted], Any], point: Adapted, dire
 
 def _central_difference(function: Callable[[Adapted], Any], point: Adapted, direction: Adapted) -> Any:
     length = optax.tree.norm(direction)
-    distance = (1 + optax.tree.norm(point)) * jnp.finfo(length.dtype).eps ** (1 / 3)
+    # The rounding of the coarsest leaf decides.
+    rounding = max(float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves((point, length)))
+    distance = (1 + optax.tree.norm(point)) * rounding ** (1 / 3)
     scale = jnp.where(length > 0, distance / jnp.where(length > 0, length, 1), 0)
-    above, below = (function(optax.tree.add_scale(point, sign * scale, direction)) for sign in (1, -1))
-    return jax.tree.map(lambda a, b: jnp.where(scale > 0, (a - b) / jnp.where(scale > 0, 2 * scale, 1), 0), above, below)
+    above, below = (function(add_scaled(point, sign * scale, direction)) for sign in (1, -1))
+    width = jnp.where(scale > 0, 2 * scale, 1)
+    return jax.tree.map(lambda a, b: jnp.where(scale > 0, (a - b) / width, 0).astype(a.dtype), above, below)
 
 
 def _nested_scan(body: Callable[..., Any], carry: Any, xs: jax.Array, *, unroll: int) -> Any:

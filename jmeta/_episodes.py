@@ -9,7 +9,7 @@ import numpy as np
 
 from jmeta._rows import fill_batch
 from jmeta._types import Episode, Sampler
-from jmeta._validation import check_one_task
+from jmeta._validation import check_counts, check_one_task
 
 
 class Draw(NamedTuple):
@@ -39,6 +39,7 @@ def episodes_of(sampler: Sampler, episodes: int | None, seed: int, batch_size: i
     """
     size = sampler.size
     episodes = (endless if size is None else size) if episodes is None else episodes
+    check_counts(0, episodes=episodes, batch_size=batch_size)
     if episodes < 2 or batch_size < 1:
         raise ValueError(f"episodes must be at least 2 and batch_size at least 1; got {episodes} and {batch_size}.")
     if size is not None and episodes > size:

@@ -9,8 +9,10 @@ import jax.numpy as jnp
 import optax
 
 from jmeta._objectives import count_tasks, is_combined_by, mean_over_tasks, one_task, split_by_name, weighted_sum
+from jmeta._precision import add_scaled
 from jmeta._presence import any_present, prefixed, sum_metrics
 from jmeta._types import PRESENT, Metrics, Objective, Params
+from jmeta._validation import check_counts
 
 ValueAndGradient = Callable[..., tuple[tuple[jax.Array, Metrics], Params]]
 
@@ -33,8 +35,7 @@ def value_and_gradient(objective: Objective, *, micro_batch: int | None = None) 
     """
     if micro_batch is None:
         return jax.value_and_grad(objective, has_aux=True)
-    if micro_batch < 1:
-        raise ValueError(f"micro_batch must be at least 1; got {micro_batch}.")
+    check_counts(micro_batch=micro_batch)
     if is_combined_by(objective, weighted_sum):
         return functools.partial(_mixed_value_and_gradient, objective, micro_batch)
     if is_combined_by(objective, mean_over_tasks):
@@ -54,7 +55,7 @@ def _mixed_value_and_gradient(
         total += weight * value
         metrics |= prefixed(name, values)
         present.append(values.get(PRESENT))
-        gradient = optax.tree.add_scale(gradient, weight, part)
+        gradient = add_scaled(gradient, weight, part)
     return (total, {"loss": total} | metrics | any_present(present)), gradient
 
 

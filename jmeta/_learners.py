@@ -6,11 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jmeta._adaptation import GradientDescent, InnerOptimizer, check_inner_optimizer, gradient_descent
+from jmeta._adaptation import GradientDescent, InnerOptimizer, check_inner_optimizer, check_kind, gradient_descent
 from jmeta._adjoints import Adjoint, unrolled
 from jmeta._rows import count_rows, fill, fill_batch
 from jmeta._scoring import query_loss, score
 from jmeta._types import Adapted, Batch, Episode, Key, Learner, LossFn, Mask, Metrics, Model, Params, Predict
+from jmeta._validation import check_counts
 
 # (params, key, support, classes) -> a pytree; the key is None where models are deterministic.
 FromSupport = Callable[[Params, Key, Batch, Mask], Any]
@@ -58,10 +59,9 @@ def gradient_based(
         from ``init``, if the inner optimiser is not differentiable at a zero gradient though the adjoint differentiates it.
     """
     adjoint = adjoint or unrolled()
-    if num_steps < 0:
-        raise ValueError(f"num_steps must be at least 0; got {num_steps}.")
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1; got {batch_size}.")
+    check_counts(0, num_steps=num_steps)
+    check_counts(batch_size=batch_size)
+    check_kind(inner_optimizer, has_rule=rule is not None)
 
     def checked_init(key: jax.Array, episode: Episode) -> Params:
         params, support = init(key, episode), fill_batch(episode.support)
@@ -70,8 +70,9 @@ def gradient_based(
             made = None if rule is None else rule(params, None, support, episode.classes)
             return start(params, None, support, episode.classes), made
 
+        shapes = jax.eval_shape(first, params)
         if num_steps and adjoint.differentiates_updates:
-            check_inner_optimizer(inner_optimizer, *jax.eval_shape(first, params))
+            check_inner_optimizer(inner_optimizer, *shapes)
         return params
 
     def begin(params: Params, key: jax.Array, support: Batch, classes: Mask, training: bool) -> tuple[GradientDescent, Any]:

@@ -1,6 +1,6 @@
 """Tasks by number or by name, and the options that belong to one of them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -14,21 +14,23 @@ def count_of(tasks: Tasks) -> int:
     """Counts tasks that are given by their number or by their names.
 
     Raises:
-      ValueError: if there are none, or two of one name.
+      ValueError: if there are none, two of one name, or it is neither a whole number nor names.
     """
-    count = tasks if isinstance(tasks, int) else len(names_of(tasks))
-    if count < 1:
-        raise ValueError(f"tasks must be at least one, or their names; got {tasks!r}.")
-    return count
+    names = names_of(tasks)
+    count = len(names) if names else tasks
+    if not isinstance(count, int | np.integer) or isinstance(count, bool) or count < 1:
+        raise ValueError(f"tasks must be a whole number of at least 1, or their names; got {tasks!r}.")
+    return int(count)
 
 
 def names_of(tasks: Tasks) -> list[str]:
     """Gives the names in the order of the losses, which is alphabetical; none where tasks have only a number."""
-    if isinstance(tasks, int):
+    if not isinstance(tasks, Iterable):
         return []
-    if isinstance(tasks, str) or len(set(tasks)) != len(tasks):
+    names = [*tasks]
+    if isinstance(tasks, str) or not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
         raise ValueError(f"tasks must be their number or different names; got {tasks!r}.")
-    return sorted(tasks)
+    return sorted(names)
 
 
 def per_task(name: str, option: Any, tasks: Tasks, default: Any) -> np.ndarray:
@@ -41,7 +43,8 @@ def per_task(name: str, option: Any, tasks: Tasks, default: Any) -> np.ndarray:
       default: the value where none is given.
 
     Raises:
-      ValueError: for a name that no task has, names of tasks without any, or another number of values.
+      ValueError: for a name that no task has, names of tasks without any, another number of values, or values without names for
+        names in another order.
 
     >>> per_task("weights", {"age": 2.0}, ["species", "age"], 1.0).tolist()
     [2.0, 1.0]
@@ -56,6 +59,8 @@ def per_task(name: str, option: Any, tasks: Tasks, default: Any) -> np.ndarray:
     values = np.asarray(default if option is None else option)
     if values.ndim and values.shape != (count,):
         raise ValueError(f"{name} must have one entry per task; got {len(values)} for {count} tasks.")
+    if values.ndim and names and isinstance(tasks, Iterable) and [*tasks] != names:
+        raise ValueError(f"{name} must be given by name for tasks {[*tasks]}, because the order of their losses is {names}.")
     return np.broadcast_to(values, (count,))
 
 
@@ -68,7 +73,8 @@ def check_state(init: Callable[[Tasks], Any], state: Any, tasks: int) -> None:
     try:
         wanted = jax.eval_shape(lambda: init(tasks))
     except ValueError:
-        return  # It has options by name, and was given as many names as there are tasks.
+        # It has options by name, which are known no more: something in its state has an entry for each task.
+        wanted = state if any(tasks in jnp.shape(leaf) for leaf in jax.tree.leaves(state)) else None
     check_alike(state, wanted, f"init_state must be given tasks={tasks}, one for each loss")
 
 

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import optax
 
 from jmeta._paths import Select, chosen, merge, partition
-from jmeta._types import Aggregation, Params
+from jmeta._precision import add_scaled
+from jmeta._types import Aggregation, EncoderHead, Params
 
 Optimizer = TypeVar("Optimizer", optax.GradientTransformation, Aggregation)
 
@@ -44,7 +45,13 @@ def trainable(optimizer: Optimizer, select: Select) -> Optimizer:
             given["grad"] = partition(given["grad"], marks)[0]
         if value_fn := given.get("value_fn"):
             given["value_fn"] = lambda moving: value_fn(merge(moving, frozen))
-        updates, state = inner(partition(updates, marks)[0], state, moving, **given)
+        if back := given.get("pullback"):
+            # Gradients of features, all of which the tasks share, and of heads; frozen is what lies before the features.
+            given["pullback"] = lambda combined: partition(back(combined), marks.encoder)[0]
+            chosen_updates = EncoderHead(updates.encoder, partition(updates.head, marks.head)[0])
+        else:
+            chosen_updates = partition(updates, marks)[0]
+        updates, state = inner(chosen_updates, state, moving, **given)
         # Minus zero, which added to anything leaves every bit of it.
         return merge(updates, jax.tree.map(lambda leaf: jnp.full_like(leaf, -0.0), frozen)), state
 
@@ -78,6 +85,6 @@ def penalize(penalty: Callable[[Params], jax.Array], strength: float | Callable[
         if params is None:
             raise ValueError("params must be given to penalize(...).update; got None.")
         factor = strength(state) if callable(strength) else strength
-        return optax.tree.add_scale(updates, factor, jax.grad(penalty)(params)), optax.safe_increment(state)
+        return add_scaled(updates, factor, jax.grad(penalty)(params)), optax.safe_increment(state)
 
     return optax.GradientTransformation(lambda params: jnp.zeros((), jnp.int32), update)

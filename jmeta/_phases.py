@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 
+from jmeta._presence import prefixed
 from jmeta._steps import Step, TrainState
 from jmeta._types import Metrics
 
@@ -21,7 +22,7 @@ def alternate(*phases: tuple[Step, int]) -> Step:
     Raises:
       ValueError: if there is no phase, a phase repeats less than once, or the state is that of other phases.
     """
-    if not phases or any(repeats < 1 for _, repeats in phases):
+    if not phases or any(not isinstance(repeats, int) or repeats < 1 for _, repeats in phases):
         raise ValueError(f"phases must be pairs of a step and how often it repeats, at least once; got {[*phases]}.")
 
     def step(state: TrainState, data: Any) -> tuple[TrainState, Metrics]:
@@ -36,7 +37,7 @@ def alternate(*phases: tuple[Step, int]) -> Step:
             )
             params, ended = moved.params, [*ended, (moved.optimizer_state, moved.memory)]
             last = jax.tree.map(lambda values: values[-1], metrics)
-            found |= last if index == 0 else {f"phase_{index + 1}/{name}": value for name, value in last.items()}
+            found |= last if index == 0 else prefixed(f"phase_{index + 1}", last)
         optimizer_state, memory = zip(*ended, strict=True)
         return TrainState(params, optimizer_state, memory, state.key, state.step + 1), found
 

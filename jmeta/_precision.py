@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jmeta._types import Model, Params
+from jmeta.models import check_model
 
 
 def compute_in(model: Model, dtype: Any) -> Model:
@@ -24,8 +25,9 @@ def compute_in(model: Model, dtype: Any) -> Model:
       dtype: a floating-point type. With float16 small gradients vanish; bfloat16 has the range of float32.
 
     Raises:
-      ValueError: if ``dtype`` is not a floating-point type.
+      ValueError: if ``dtype`` is not a floating-point type, or ``model`` is no model.
     """
+    check_model("model", model)
     if not jnp.issubdtype(dtype, jnp.floating):
         raise ValueError(f"dtype must be a floating-point type such as jax.numpy.bfloat16; got {jnp.dtype(dtype).name}.")
 
@@ -34,6 +36,11 @@ def compute_in(model: Model, dtype: Any) -> Model:
         return _cast(outputs, jnp.promote_types(dtype, jnp.float32))
 
     return model._replace(apply=apply)
+
+
+def add_scaled(one: Any, scale: Any, other: Any) -> Any:
+    """Computes ``one + scale * other``, each leaf in its own type, whatever that of ``scale``."""
+    return jax.tree.map(lambda leaf, more: (leaf + scale * more).astype(leaf.dtype), one, other)
 
 
 def _cast(tree: Any, dtype: Any) -> Any:

@@ -37,12 +37,20 @@ def fill_batch(batch: Batch) -> Batch:
 
 
 def fill_absent(targets: Any, counts: jax.Array) -> Any:
-    """Makes targets that do not count harmless numbers, where their first axes are those of ``counts [n, ...]``."""
+    """Puts the first target of its column that counts in the place of each that does not.
+
+    A column is what rows have in common: an entry of the axes of ``counts [n, ...]`` behind the first. Where none of it counts,
+    numbers become 1 and everything else 0. Targets whose first axes are others stay as they are.
+    """
+    real = jnp.asarray(counts != 0)
+    first, some = real.argmax(axis=0), real.any(axis=0)
 
     def filled(leaf: jax.Array) -> jax.Array:
         if leaf.shape[: counts.ndim] != counts.shape:
             return leaf
-        return jnp.where(like(counts != 0, leaf), leaf, jnp.asarray(_blank(leaf), leaf.dtype))
+        found = jnp.take_along_axis(leaf, like(first, leaf[0])[None], axis=0)
+        found = jnp.where(like(some, leaf[0])[None], found, jnp.asarray(_blank(leaf), leaf.dtype))
+        return jnp.where(like(real, leaf), leaf, found)
 
     return jax.tree.map(filled, targets)
 
@@ -87,10 +95,12 @@ def mean_over_rows(values: jax.Array, counts: jax.Array | None = None) -> jax.Ar
     if counts is None:
         return values.mean()
     values = values if jnp.issubdtype(values.dtype, jnp.inexact) else values.astype(float)
-    counts = jnp.broadcast_to(like(counts, values), values.shape).astype(values.dtype)
+    # Half precision sums in float32, as in a plain mean: 1,000 losses of 100 are beyond float16.
+    wide = values.astype(jnp.promote_types(values.dtype, jnp.float32))
+    counts = jnp.broadcast_to(like(counts, wide), wide.shape).astype(wide.dtype)
     total = counts.sum()
     # where, not a product alone: what does not count may hold NaN.
-    return jnp.where(counts != 0, counts * values, 0).sum() / jnp.where(total != 0, total, 1)
+    return (jnp.where(counts != 0, counts * wide, 0).sum() / jnp.where(total != 0, total, 1)).astype(values.dtype)
 
 
 def has_labels(batch: Batch) -> bool:
@@ -107,7 +117,7 @@ def one_hot(batch: Batch, classes: Mask) -> jax.Array:
     """Says how much each row counts for each class, ``[n, ways]``: the one-hot labels of the real rows, times their weights.
 
     Raises:
-      ValueError: if the number of classes is not known, or the targets are no labels.
+      ValueError: if the number of classes is not known, the targets are no labels, or the weights are not one per row.
     """
     if classes is None:
         raise ValueError("classes must mark the classes of the task, [ways], for a learner that compares classes; got None.")
@@ -115,7 +125,11 @@ def one_hot(batch: Batch, classes: Mask) -> jax.Array:
         raise ValueError(f"y must hold one integer label per row, [n]; got {jax.tree.map(jnp.shape, batch.y)}.")
     found = members(batch, classes).astype(float)
     counts = counts_of(batch)
-    return found if counts is None else found * counts[:, None]
+    if counts is None:
+        return found
+    if counts.shape != batch.y.shape:
+        raise ValueError(f"weights must be one per row, [n], for a learner that compares classes; got {counts.shape}.")
+    return found * counts[:, None]
 
 
 def like(leading: jax.Array, values: jax.Array) -> jax.Array:

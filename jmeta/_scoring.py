@@ -8,15 +8,16 @@ import jax.numpy as jnp
 from jmeta._presence import with_presence
 from jmeta._rows import counts_of, fill_absent, fill_batch, mean_over_rows, shield
 from jmeta._types import Adapt, Batch, Episode, LearnerLoss, LossFn, Mask, Metrics, Params, Predict
-from jmeta._validation import check_one_task, first_line, kinds, shapes
+from jmeta._validation import check_booleans, check_one_task, first_line, kinds, shapes
 
 
 def mask_absent_classes(outputs: Any, classes: Mask) -> Any:
     """Makes the logits ``[n, ways]`` of absent classes so low that no softmax and no argmax sees them.
 
-    Of structured outputs the loss itself knows which part are logits.
+    Of structured outputs the loss itself knows which part are logits; of one number per row, ``[n]`` or ``[n, 1]``, none is that of
+    a class.
     """
-    if classes is None or not hasattr(outputs, "shape"):
+    if classes is None or not hasattr(outputs, "shape") or outputs.ndim < 2 or outputs.shape[1:] == (1,):
         return outputs
     if outputs.shape[-1:] != classes.shape:
         raise ValueError(
@@ -42,6 +43,7 @@ def score(fn: LossFn, outputs: Any, batch: Batch, classes: Mask = None, *, name:
       ValueError: if ``fn`` does not take outputs and targets of these shapes and types, the result's first axis is not ``n``, or
         the weights do not have the first axes of the result.
     """
+    _check_what_counts(batch)
     counts, targets = counts_of(batch, classes), batch.y
     outputs = mask_absent_classes(outputs, classes)
     if counts is not None:
@@ -77,6 +79,12 @@ def query_loss(adapt: Adapt, predict: Predict, loss_fn: LossFn) -> LearnerLoss:
         return value, with_presence({"loss": value}, query)
 
     return loss
+
+
+def _check_what_counts(batch: Batch) -> None:
+    check_booleans("mask", batch.mask)
+    if batch.weights is not None and not hasattr(batch.weights, "ndim"):
+        raise ValueError(f"weights must be one array, of the first axes of the losses; got {type(batch.weights).__name__}.")
 
 
 def _check_values(name: str, values: Any, outputs: Any, targets: Any) -> None:

@@ -9,20 +9,24 @@ import numpy as np
 import optax
 from jax.core import Tracer
 
+from jmeta._rows import fill
 from jmeta._types import Batch, Episode, Learner, LossFn, Model, Params
-from jmeta.metrics import accuracy
+from jmeta.metrics import accuracy, negative_log_likelihood
 from jmeta.models import check_model
 
-# What takes labels below the number of its outputs; of any other loss integers may be counts, ranks or bits.
-CLASSIFICATION = (optax.softmax_cross_entropy_with_integer_labels, accuracy)
+# What takes labels below the number of its outputs, and what takes one logit for two classes besides; of any other loss integers
+# may be counts, ranks or bits.
+CLASSIFICATION = (optax.softmax_cross_entropy_with_integer_labels,)
+BINARY_TOO = (accuracy, negative_log_likelihood)
 
 
 def checked_init(model: Model, key: jax.Array, episode: Episode, loss_fn: LossFn) -> Params:
     """Makes the parameters of a model whose outputs are a learner's, after a look at the first task."""
     check_model("model", model)
     check_episode(episode)
-    params = model.init(key, episode.support.x)
-    outputs = jax.eval_shape(model.apply, params, episode.support.x)
+    x = fill(episode.support.x, episode.support.mask)
+    params = model.init(key, x)
+    outputs = jax.eval_shape(model.apply, params, x)
     check_episode(episode, ways=_ways(episode, outputs, loss_fn))
     return params
 
@@ -70,11 +74,12 @@ def check_one_task(episode: Episode) -> None:
     # Without any of these a batch of tasks looks like one task whose rows have one axis more.
     told = (episode.task, 0), (episode.classes, 1), (episode.support.mask, 1), (episode.query.mask, 1)
     for leaf, rank in told:
-        if leaf is not None and jnp.ndim(leaf) > rank:
+        if leaf is not None and np.ndim(leaf) > rank:
             raise ValueError(
-                f"episode must be one task; got a batch of {jnp.shape(leaf)[0]} tasks: train on jmeta.over_tasks(learner.loss), "
+                f"episode must be one task; got a batch of {np.shape(leaf)[0]} tasks: train on jmeta.over_tasks(learner.loss), "
                 "and give evaluate, validator and init the sampler and the episode of one task."
             )
+    check_booleans("classes", episode.classes)
     check_rows("support", episode.support)
     check_rows("query", episode.query)
 
@@ -106,12 +111,24 @@ def check_rows(name: str, batch: Batch) -> None:
     if len(lengths) > 1:
         raise ValueError(f"{name}.x and {name}.y must have one row per example; got {shapes(batch.x)} and {shapes(batch.y)}.")
     (rows,) = lengths
-    if batch.mask is not None and jnp.shape(batch.mask) != (rows,):
-        raise ValueError(f"{name}.mask must be [n] with one entry per row; got {jnp.shape(batch.mask)} for {rows} rows.")
-    if batch.mask is not None and batch.mask.dtype != jnp.bool_:
-        raise ValueError(f"{name}.mask must hold booleans; got {batch.mask.dtype}: what rows count is for weights.")
-    if any(jnp.shape(leaf)[:1] != (rows,) for leaf in jax.tree.leaves(batch.weights)):
+    if batch.mask is not None and np.shape(batch.mask) != (rows,):
+        raise ValueError(f"{name}.mask must be [n] with one entry per row; got {np.shape(batch.mask)} for {rows} rows.")
+    check_booleans(f"{name}.mask", batch.mask)
+    if batch.weights is not None:
+        check_numbers(f"{name}.weights", batch.weights)
+    if any(np.shape(leaf)[:1] != (rows,) for leaf in jax.tree.leaves(batch.weights)):
         raise ValueError(f"{name}.weights must have one row per example; got {shapes(batch.weights)} for {rows} rows.")
+
+
+def check_booleans(name: str, mask: Any) -> None:
+    """Checks that a mask, where there is one, is an array of booleans.
+
+    Raises:
+      ValueError: if it is not, such as one of zeros and ones.
+    """
+    dtype = getattr(mask, "dtype", type(mask).__name__)
+    if mask is not None and dtype != jnp.bool_:
+        raise ValueError(f"{name} must hold booleans, in an array; got {dtype}: what rows count is for weights.")
 
 
 def check_numbers(name: str, tree: Any) -> None:
@@ -135,6 +152,48 @@ def check_numbers(name: str, tree: Any) -> None:
             raise ValueError(f"{name} must hold numbers; got dtype {dtype}.")
 
 
+def check_storable(name: str, tree: Any) -> None:
+    """Checks that values on the host are finite, and stay what they are where 64-bit numbers become 32-bit ones.
+
+    Raises:
+      ValueError: if one is not finite or too large.
+    """
+    if wrong := not_finite(tree):
+        raise ValueError(f"{name} must be finite; got {wrong} values that are NaN or infinite.")
+    for leaf in map(np.asarray, jax.tree.leaves(tree)):
+        stored = jax.dtypes.canonicalize_dtype(leaf.dtype)
+        if stored == leaf.dtype or not leaf.size:
+            continue
+        limits = jnp.iinfo(stored) if jnp.issubdtype(stored, jnp.integer) else jnp.finfo(stored)
+        if np.real(leaf).min() < limits.min or np.real(leaf).max() > limits.max:
+            raise ValueError(f"{name} must fit into {stored}; got {leaf.dtype} from {leaf.min()} to {leaf.max()}.")
+
+
+def those_that_count(targets: Any, weights: Any) -> Any:
+    """Leaves out the targets of weight 0, where their first axes are those of the weights."""
+
+    def counted(leaf: Any, weights: Any) -> Any:
+        leaf, weights = np.asarray(leaf), np.asarray(weights)
+        return leaf[weights != 0] if leaf.shape[: weights.ndim] == weights.shape else leaf
+
+    if weights is None:
+        return targets
+    if jax.tree.structure(targets) == jax.tree.structure(weights):
+        return jax.tree.map(counted, targets, weights)
+    return jax.tree.map(lambda leaf: counted(leaf, weights), targets) if hasattr(weights, "ndim") else targets
+
+
+def check_weights(name: str, weights: Any) -> None:
+    """Checks that weights on the host are finite and not negative.
+
+    Raises:
+      ValueError: if one is.
+    """
+    for leaf in map(np.asarray, jax.tree.leaves(weights)):
+        if not_finite(leaf) or (leaf < 0).any():
+            raise ValueError(f"{name} must be finite and at least 0; got {leaf.min()}.")
+
+
 def check_counts(low: int = 1, **counts: Any) -> None:
     """Checks that options are whole numbers of at least ``low``; None stands for an option that is not given.
 
@@ -149,7 +208,7 @@ def check_counts(low: int = 1, **counts: Any) -> None:
 
 def kinds(tree: Any) -> str:
     """Writes the types and shapes of a tree's arrays: ``float32[3, 1]``."""
-    found = ", ".join(f"{getattr(leaf, 'dtype', type(leaf).__name__)}{[*jnp.shape(leaf)]}" for leaf in jax.tree.leaves(tree))
+    found = ", ".join(f"{getattr(leaf, 'dtype', type(leaf).__name__)}{[*np.shape(leaf)]}" for leaf in jax.tree.leaves(tree))
     return found or "nothing"
 
 
@@ -160,7 +219,7 @@ def first_line(error: Exception) -> str:
 
 def shapes(tree: Any) -> Any:
     """Gives the shapes of a tree's arrays, of a single one without a list."""
-    found = [jnp.shape(leaf) for leaf in jax.tree.leaves(tree)]
+    found = [np.shape(leaf) for leaf in jax.tree.leaves(tree)]
     return found[0] if len(found) == 1 else found
 
 
@@ -183,20 +242,17 @@ def _ways(episode: Episode, outputs: Any, loss_fn: LossFn) -> int | None:
     labels = episode.support.y
     one = hasattr(outputs, "ndim") and hasattr(labels, "ndim")
     loss_fn = loss_fn.func if isinstance(loss_fn, functools.partial) else loss_fn
-    if not one or loss_fn not in CLASSIFICATION or outputs.ndim != labels.ndim + 1:
+    if not one or loss_fn not in CLASSIFICATION + BINARY_TOO or outputs.ndim != labels.ndim + 1:
         return None
-    # One logit says yes or no.
-    return max(outputs.shape[-1], 2)
+    return outputs.shape[-1] if loss_fn in CLASSIFICATION else max(outputs.shape[-1], 2)
 
 
 def _check_values(name: str, batch: Batch, ways: int | None, classes: np.ndarray | None) -> None:
     real = np.ones(len(jax.tree.leaves(batch.x)[0]), bool) if batch.mask is None else np.asarray(batch.mask)
     x, y = jax.tree.map(lambda leaf: np.asarray(leaf)[real], (batch.x, batch.y))
-    for weights in jax.tree.leaves(batch.weights):
-        if not_finite(weights[real]) or (weights[real] < 0).any():
-            raise ValueError(f"{name}.weights must be finite and at least 0; got {np.asarray(weights)[real].min()}.")
-    if batch.weights is not None:
-        y = _those_that_count(y, jax.tree.map(lambda leaf: np.asarray(leaf)[real], batch.weights))
+    weights = jax.tree.map(lambda leaf: np.asarray(leaf)[real], batch.weights)
+    check_weights(f"{name}.weights", weights)
+    y = those_that_count(y, weights)
     for field, values in (("x", x), ("y", y)):
         if wrong := not_finite(values):
             raise ValueError(f"{name}.{field} must be finite; got {wrong} values that are NaN or infinite.")
@@ -212,14 +268,3 @@ def _check_values(name: str, batch: Batch, ways: int | None, classes: np.ndarray
             f"{name}.y must hold labels of real classes, {np.flatnonzero(classes).tolist()}; got label {absent.max()}, of which "
             "the task has no support or which its classes leave out."
         )
-
-
-def _those_that_count(targets: Any, weights: Any) -> Any:
-    """Leaves out the targets of weight 0, where their first axes are those of the weights."""
-
-    def counted(leaf: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        return leaf[weights != 0] if leaf.shape[: weights.ndim] == weights.shape else leaf
-
-    if jax.tree.structure(targets) == jax.tree.structure(weights):
-        return jax.tree.map(counted, targets, weights)
-    return jax.tree.map(lambda leaf: counted(leaf, weights), targets) if hasattr(weights, "ndim") else targets

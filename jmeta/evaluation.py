@@ -13,10 +13,11 @@ from jax.core import Tracer
 
 from jmeta._episodes import Draw, drawn, episodes_of, in_batches
 from jmeta._estimates import Estimate, estimate
-from jmeta._rows import count_rows
+from jmeta._presence import mean_of_present
+from jmeta._rows import count_rows, counts_of
 from jmeta._scoring import score
-from jmeta._types import Adapted, Episode, Learner, LossFn, Params, Sampler
-from jmeta._validation import check_task
+from jmeta._types import PRESENT, Adapted, Episode, Learner, LossFn, Params, Sampler
+from jmeta._validation import check_counts, check_task
 
 
 class Evaluation(NamedTuple):
@@ -26,7 +27,7 @@ class Evaluation(NamedTuple):
       metric: its name.
       steps: the numbers of adaptation steps that were scored; None where adapting is not iterative.
       after_steps: the estimate after each of these numbers of steps.
-      values: ``[episodes, len(steps)]``, each episode's mean over its query.
+      values: ``[episodes, len(steps)]``, each episode's mean over its query; without those in whose query nothing counts.
       diverged: after each number of steps, how many episodes had a score that was not finite.
       normalization: what the model's activations were normalised with.
       transductive: whether a query's prediction was seen to depend on the other queries.
@@ -63,7 +64,8 @@ def evaluate(
 ) -> Evaluation:
     """Scores a learner on episodes that depend on ``sampler`` and ``seed`` alone, so that every learner sees the same.
 
-    Tasks of a finite list are scored once each, so that the interval is over different tasks.
+    Tasks of a finite list are scored once each, so that the interval is over different tasks. An episode in whose query nothing
+    counts has no score and is left out.
 
     Args:
       learner: the learner.
@@ -85,14 +87,14 @@ def evaluate(
     """
     if num_steps is not None and learner.path is None:
         raise ValueError(f"num_steps must be None for a learner whose adaptation is not iterative; got {num_steps}.")
-    if num_steps is not None and num_steps < 0:
-        raise ValueError(f"num_steps must be at least 0; got {num_steps}.")
+    check_counts(0, num_steps=num_steps)
     draw, which, first = episodes_of(sampler, episodes, seed, batch_size, endless=1000)
     check_task(learner, params, first, metric)
     compiled = _values(learner, draw, metric, num_steps, batch_size, training).lower(params, sampler.data, which).compile()
     start = time.perf_counter()
-    values = np.asarray(compiled(params, sampler.data, which), np.float64)
+    values, present = map(np.asarray, compiled(params, sampler.data, which))
     milliseconds = 1e3 * (time.perf_counter() - start) / len(values)
+    values = np.asarray(values, np.float64)[present]
     return Evaluation(
         metric=name_of(metric),
         steps=(learner.num_steps,) if num_steps is None else tuple(range(num_steps + 1)),
@@ -178,13 +180,14 @@ def validator(
         episode, key = drawn(draw, data, which)
         _, metrics = learner.loss(params, key, episode, training=False)
         adapted = learner.adapt(params, key, episode.support, classes=episode.classes)
-        return {"loss": metrics["loss"], name: _score(learner, params, adapted, episode, metric)}
+        return {"loss": metrics["loss"], name: _score(learner, params, adapted, episode, metric), PRESENT: _present(episode)}
 
     @jax.jit
     def all_episodes(params: Params, data: Any) -> dict[str, jax.Array]:
         check_task(learner, params, first, metric)
         found = in_batches(lambda which: one(params, data, which), which, batch_size)
-        means = jax.tree.map(lambda values: values.mean(), found)
+        present = found.pop(PRESENT)
+        means = {name: mean_of_present(values, present) for name, values in found.items()}
         return means | {"diverged": (~jnp.isfinite(found["loss"])).sum()}
 
     def validate(params: Params) -> Mapping[str, Any]:
@@ -203,17 +206,20 @@ def name_of(metric: LossFn) -> str:
 # Kept, so that a second evaluation of the same learner compiles nothing; not all, because a new lambda each time would pile up.
 @functools.lru_cache(maxsize=16)
 def _values(learner: Learner, draw: Draw, metric: LossFn, num_steps: int | None, batch_size: int, training: bool) -> Any:
-    """Builds ``(params, data, which) -> [episodes, steps]`` scores; an episode is drawn where it is used."""
+    """Builds ``(params, data, which)`` to ``[episodes, steps]`` scores and which of them count, ``[episodes]``.
 
-    def one(params: Params, data: Any, which: Any) -> jax.Array:
+    An episode is drawn where it is used.
+    """
+
+    def one(params: Params, data: Any, which: Any) -> tuple[jax.Array, jax.Array]:
         episode, key = drawn(draw, data, which)
         support, classes = episode.support, episode.classes
         if num_steps is None or learner.path is None:
             adapted = learner.adapt(params, key, support, classes=classes, training=training)
-            return _score(learner, params, adapted, episode, metric)[None]
+            return _score(learner, params, adapted, episode, metric)[None], _present(episode)
         path = learner.path(params, key, support, num_steps, classes=classes, training=training)
         # One number of steps after another: a vmap over them would be a vmap over weights.
-        return jax.lax.map(lambda adapted: _score(learner, params, adapted, episode, metric), path)
+        return jax.lax.map(lambda adapted: _score(learner, params, adapted, episode, metric), path), _present(episode)
 
     return jax.jit(lambda params, data, which: in_batches(functools.partial(one, params, data), which, batch_size))
 
@@ -246,6 +252,12 @@ def _score(learner: Learner, params: Params, adapted: Adapted, episode: Episode,
     query = episode.query
     outputs = learner.predict(params, adapted, query.x, mask=query.mask)
     return score(metric, outputs, query, episode.classes, name="metric")
+
+
+def _present(episode: Episode) -> jax.Array:
+    """Says whether anything in the query counts."""
+    counts = counts_of(episode.query, episode.classes)
+    return jnp.ones((), bool) if counts is None else (counts != 0).any()
 
 
 def _sizes(episode: Episode) -> dict[str, int]:

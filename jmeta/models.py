@@ -13,6 +13,10 @@ import jax.numpy as jnp
 from jmeta._rows import count_rows
 from jmeta._types import EncoderHead, Key, Mask, Model, Params
 
+# What functions of the user's are given, and the kinds of parameters that have a name.
+_GIVEN = ("mask", "key", "rng", "train", "is_training", "deterministic")
+_NAMED = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
 
 def compose(encoder: Model, head: Model) -> Model:
     """Chains a shared encoder and a task head; the parameters are an ``EncoderHead``.
@@ -48,6 +52,18 @@ def check_model(name: str, model: Any) -> None:
         )
 
 
+def check_encoder_head(model: Any) -> None:
+    """Checks that a model has two parts, each a model.
+
+    Raises:
+      ValueError: if it has not.
+    """
+    if not isinstance(model, EncoderHead):
+        raise ValueError(f"model must be an EncoderHead(encoder, head) of two models; got {type(model).__name__}.")
+    check_model("model.encoder", model.encoder)
+    check_model("model.head", model.head)
+
+
 def outputs_like(model: Model, params: Params, x: Any) -> Any:
     """Makes zeros of the shapes of a model's outputs."""
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(model.apply, params, x))
@@ -58,9 +74,9 @@ def from_functions(
 ) -> Model:
     """Makes a model of two plain functions, such as those of Haiku or stax, or one's own.
 
-    ``apply`` is given what its signature asks for: ``mask`` (``[n]`` or None), ``key`` or ``rng`` (None outside training),
-    ``train`` or ``is_training`` (whether there is a key) and ``deterministic`` (whether there is none). A parameter ``rng`` or
-    ``key`` that comes second is given before ``x``, as ``haiku.transform`` has it.
+    ``apply`` is given what its signature names: ``mask`` (``[n]`` or None), ``key`` or ``rng`` (None outside training), ``train``
+    or ``is_training`` (whether there is a key) and ``deterministic`` (whether there is none). A parameter ``rng`` or ``key`` that
+    comes second is given before ``x``, as ``haiku.transform`` has it.
 
     >>> model = from_functions(lambda key, x: jnp.ones(x.shape[-1]), lambda params, x: x @ params)
     >>> model.apply(model.init(jax.random.key(0), jnp.ones((3, 2))), jnp.ones((3, 2))).tolist()
@@ -74,14 +90,19 @@ def from_functions(
       normalization: what the activations are normalised with, for reports.
 
     Raises:
-      ValueError: if one of them is no function; from ``apply``, for a padded batch that it cannot honour.
+      ValueError: if one of them is no function, or ``apply`` needs something else, such as a state; from ``apply``, for a padded
+        batch that it cannot honour.
     """
     for name, function in (("init", init), ("apply", apply)):
         if not callable(function):
             raise ValueError(f"{name} must be a function; got {type(function).__name__}.")
     parameters = inspect.signature(apply).parameters
-    second = next(iter([*parameters][1:2]), "")
-    key_first = second in ("rng", "key")
+    if [*parameters][1:3] == ["state", "rng"]:
+        raise ValueError(_hidden_state("apply", ["state"]))
+    key_first = [*parameters][1:2] in (["rng"], ["key"])
+    needed = [name for name, parameter in parameters.items() if parameter.default is parameter.empty and parameter.kind in _NAMED]
+    if unknown := [name for name in needed[3 if key_first else 2 :] if name not in _GIVEN]:
+        raise ValueError(f"apply must need parameters, x and {', '.join(_GIVEN)} alone; got one that needs {', '.join(unknown)}.")
 
     def call(params: Params, x: Any, *, key: Key = None, mask: Mask = None) -> Any:
         _check_mask(mask, refuse=mixes_rows and "mask" not in parameters, model=getattr(apply, "__name__", "apply"))
@@ -105,11 +126,15 @@ def from_linen(module: Any, *, mixes_rows: bool = False) -> Model:
         batches are then refused.
 
     Raises:
-      ValueError: from ``init``, if the module keeps hidden state (running statistics, caches); from ``apply``, if ``x`` does not
-        fit the parameters.
+      ValueError: if it is no such module; from ``init``, if it keeps hidden state (running statistics, caches); from ``apply``, if
+        ``x`` does not fit the parameters.
     """
+    from flax import linen
     from flax.errors import ScopeParamShapeError
 
+    if not isinstance(module, linen.Module):
+        kind = f"the class {module.__name__}" if isinstance(module, type) else f"a {type(module).__name__}"
+        raise ValueError(f"module must be a flax.linen module that is made already, such as linen.Dense(1); got {kind}.")
     name, parameters = type(module).__name__, inspect.signature(type(module).__call__).parameters
 
     def options(key: Key, mask: Mask) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from jmeta._metrics.bootstrap import Predictions
 from jmeta._rows import count_rows, counts_of, fill
 from jmeta._scoring import mask_absent_classes
 from jmeta._types import Batch, Learner, Mask, Params, Sampler
-from jmeta._validation import check_rows
+from jmeta._validation import check_counts, check_rows
 
 
 def predict_episodes(
@@ -47,6 +47,7 @@ def predict_episodes(
     """
     if num_steps is not None and (learner.path is None or num_steps < 0):
         raise ValueError(f"num_steps must be None, or at least 0 for a learner with a path; got {num_steps}.")
+    check_counts(0, num_steps=num_steps)
     draw, which, _ = episodes_of(sampler, episodes, seed, batch_size, endless=1000)
     outputs, targets, weights = jax.device_get(
         _outputs(learner, draw, num_steps, batch_size, training)(params, sampler.data, which)
@@ -70,8 +71,7 @@ def predict_batch(apply: Callable[..., Any], params: Params, batch: Batch, *, ba
       ValueError: if rows do not match, or ``batch_size`` is below 1.
     """
     check_rows("batch", batch)
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1; got {batch_size}.")
+    check_counts(batch_size=batch_size)
     rows, size = count_rows(batch.x), min(batch_size, count_rows(batch.x))
     x, found = fill(batch.x, batch.mask), []
     for start in range(0, rows, size):

@@ -15,6 +15,7 @@ from jmeta._chunks import Chunk, HostData, check_finite, device_chunks, host_chu
 from jmeta._reporting import progress_bar, start_run, stop, stop_requests
 from jmeta._steps import Step, TrainState
 from jmeta._types import Params, Sampler
+from jmeta._validation import check_counts
 
 Validation = Callable[[Params], Mapping[str, Any]]
 Callback = Callable[[int, Mapping[str, Any], TrainState], None]
@@ -80,7 +81,7 @@ def fit(
       FloatingPointError: if a loss or a parameter is not finite; the last sound checkpoint stays.
       KeyboardInterrupt: on SIGINT, after a checkpoint; on SIGTERM, ``SystemExit(143)``.
     """
-    _check_counts(
+    check_counts(
         num_steps=num_steps, steps_per_chunk=steps_per_chunk, validate_every=validate_every, checkpoint_every=checkpoint_every
     )
     if not (isinstance(tasks, Sampler) or callable(tasks)):
@@ -182,9 +183,3 @@ def _in_notebook() -> bool:
 
 def _count(state: TrainState) -> int:
     return int(state.step.max())
-
-
-def _check_counts(**counts: int | None) -> None:
-    for name, value in counts.items():
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be at least 1; got {value}.")

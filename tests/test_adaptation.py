@@ -352,10 +352,10 @@ def test_the_probe_works_where_a_learner_is_built_under_jit():
             lambda: jmeta.unrolled(hessian_product="forward"),
             "hessian_product must be one of reverse, mixed, finite_difference; got 'forward'",
         ),
-        (lambda: jmeta.unrolled(unroll=0), "unroll must be at least 1; got 0"),
+        (lambda: jmeta.unrolled(unroll=0), "unroll must be a whole number of at least 1; got 0"),
         (
             lambda: jmeta.gradient_descent(quadratic, optax.sgd(0.1), -1, adjoint=jmeta.unrolled()),
-            "num_steps must be at least 0; got -1",
+            "num_steps must be a whole number of at least 0; got -1",
         ),
     ],
 )

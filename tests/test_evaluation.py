@@ -171,7 +171,7 @@ def test_a_learner_without_a_path_has_one_estimate():
 WRONG = [
     ({"episodes": 1}, "episodes must be at least 2"),
     ({"batch_size": 0}, "batch_size at least 1"),
-    ({"num_steps": -1}, "num_steps must be at least 0; got -1"),
+    ({"num_steps": -1}, "num_steps must be a whole number of at least 0; got -1"),
 ]
 
 

@@ -34,9 +34,9 @@ def linear(outputs: int = 3) -> jmeta.Model:
 
 
 def classify(**changes: Any) -> Episode:
-    """A task of 3 classes with 2 features, one part changed: ``x``, ``y`` and ``mask`` of the support."""
+    """A task of 3 classes with 2 features, one part changed: ``x``, ``y``, ``mask`` and ``weights`` of the support."""
     x, y = jnp.ones((3, 2)), jnp.arange(3)
-    return Episode(Batch(x, y)._replace(**changes), Batch(x, y))
+    return Episode(Batch(x, y)._replace(**changes), Batch(x, y), jnp.ones(3, bool))
 
 
 def init(learner: jmeta.Learner, episode: Episode) -> Any:
@@ -62,10 +62,10 @@ def arrays(x: Any = None, y: Any = None, **options: Any) -> jmeta.Sampler:
 
 def wrong_image_size() -> Any:
     model = jmeta.from_linen(jmeta.nn.ConvolutionalEncoder((2, 2)))
-    learner = jmeta.prototypical_networks(model, ways=3)
+    learner, classes = jmeta.prototypical_networks(model), jnp.ones(3, bool)
     images = lambda size: Batch(jnp.ones((3, size, size, 3 if size == 8 else 1)), jnp.arange(3))  # noqa: E731
-    params = learner.init(KEY, Episode(images(4), images(4)))
-    return jax.eval_shape(learner.loss, params, KEY, Episode(images(8), images(8)))
+    params = learner.init(KEY, Episode(images(4), images(4), classes))
+    return jax.eval_shape(learner.loss, params, KEY, Episode(images(8), images(8), classes))
 
 
 def wrong_image_size_of_a_dense_layer() -> Any:
@@ -95,7 +95,7 @@ def evaluated_with_wrong_labels() -> Any:
 
 def evaluated_with_nan() -> Any:
     sampler = jmeta.Sampler((), lambda data, key: classify(x=jnp.full((3, 2), jnp.nan)))
-    learner = jmeta.prototypical_networks(linear(), ways=3)
+    learner = jmeta.prototypical_networks(linear())
     return jmeta.evaluate(learner, learner.init(KEY, classify()), sampler, metric=jmeta.accuracy, episodes=2)
 
 
@@ -116,7 +116,10 @@ CASES = {
     "image size, channels": Case(wrong_image_size, "x must", "(3, 8, 8, 3)", "initialised for"),
     "image size, features": Case(wrong_image_size_of_a_dense_layer, "x must", "(5, 32, 32, 1)", "initialised for"),
     "labels >= ways, prototypes": Case(
-        lambda: init(jmeta.prototypical_networks(linear(), ways=2), classify()), "support.y", "got label 2", "labels 0, ..., 1"
+        lambda: init(jmeta.prototypical_networks(linear()), classify()._replace(classes=jnp.ones(2, bool))),
+        "support.y",
+        "got label 2",
+        "labels 0, ..., 1",
     ),
     "labels >= outputs, MAML": Case(
         lambda: init(maml(model=linear(2)), classify()), "support.y", "got label 2", "labels 0, ..., 1"
@@ -133,15 +136,20 @@ CASES = {
         "got label 2",
         "labels 0, ..., 1",
     ),
-    "labels >= outputs, evaluation": Case(evaluated_with_wrong_labels, "support.y", "got label 3", "labels 0, ..., 2"),
+    "ways > outputs, evaluation": Case(
+        evaluated_with_wrong_labels,
+        "classes must",
+        "got classes of shape (4,) for outputs (4, 3)",
+        "mark each of the model's outputs",
+    ),
     "negative label": Case(
         lambda: init(maml(), classify(y=jnp.array([0, -1, 1]))), "support.y", "got label -1", "labels 0, ..., 2"
     ),
     "float labels, arrays": Case(lambda: arrays(y=np.zeros(12)), "y must", "got dtype float64", "integer labels"),
     "float labels, prototypes": Case(
-        lambda: init(jmeta.prototypical_networks(linear(), ways=3), classify(y=jnp.zeros(3))),
+        lambda: init(jmeta.prototypical_networks(linear()), classify(y=jnp.zeros(3))),
         "support.y",
-        "got dtype float32",
+        "got float32[3]",
         "integer labels",
     ),
     "float labels, loss": Case(lambda: loss_of(maml(), classify(y=jnp.zeros(3))), "loss_fn must", "targets float32[3]", "integer"),
@@ -157,7 +165,7 @@ CASES = {
         lambda: init(maml(), classify(x=jnp.ones((0, 2)), y=jnp.ones(0, int))), "support must", "got none", "at least one example"
     ),
     "empty support, traced": Case(
-        lambda: loss_of(jmeta.prototypical_networks(linear(), ways=3), classify(x=jnp.ones((0, 2)), y=jnp.ones(0, int))),
+        lambda: loss_of(jmeta.prototypical_networks(linear()), classify(x=jnp.ones((0, 2)), y=jnp.ones(0, int))),
         "support must",
         "got none",
         "at least one example",
@@ -205,7 +213,10 @@ CASES = {
         FileNotFoundError,
     ),
     "unsafe inner optimiser": Case(
-        lambda: maml(inner_optimizer=optax.adam(0.1)), "inner_optimizer", "no finite derivative", "expected a differentiable one"
+        lambda: init(maml(inner_optimizer=optax.adam(0.1)), classify()),
+        "inner_optimizer",
+        "no finite derivative",
+        "expected a differentiable one",
     ),
     "hidden state, linen": Case(
         lambda: init(maml(model=jmeta.from_linen(linen.BatchNorm(use_running_average=False))), classify()),
@@ -236,6 +247,77 @@ CASES = {
         "one row per example",
     ),
     "negative steps": Case(lambda: maml(num_steps=-1), "num_steps must", "got -1", "at least 0"),
+    "one step and a half": Case(lambda: maml(num_steps=1.5), "num_steps must", "got 1.5", "a whole number"),
+    "half a row": Case(
+        lambda: jmeta.reptile(linear(), CROSS_ENTROPY, optax.sgd(0.1), batch_size=0.5),
+        "batch_size must",
+        "got 0.5",
+        "a whole number",
+    ),
+    "half a task at once": Case(
+        lambda: jmeta.value_and_gradient(jmeta.over_tasks(maml().loss), micro_batch=1.5),
+        "micro_batch must",
+        "got 1.5",
+        "a whole number",
+    ),
+    "half a step of a solver": Case(
+        lambda: jmeta.implicit(proximal_strength=1.0, solver_steps=2.5), "solver_steps must", "got 2.5", "a whole number"
+    ),
+    "half an episode": Case(
+        lambda: jmeta.evaluate(maml(), (), arrays(), metric=jmeta.accuracy, episodes=2.5),
+        "episodes must",
+        "got 2.5",
+        "a whole number",
+    ),
+    "half a training step": Case(
+        lambda: jmeta.fit(None, None, arrays(), num_steps=2.5), "num_steps must", "got 2.5", "a whole number"
+    ),
+    "a batch of tasks to start from": Case(
+        lambda: init(maml(), jax.tree.map(lambda leaf: jnp.stack([leaf] * 2), classify())),
+        "episode must",
+        "got a batch of 2 tasks",
+        "one task",
+    ),
+    "a batch of tasks to learn from": Case(
+        lambda: loss_of(maml(), jax.tree.map(lambda leaf: jnp.stack([leaf] * 2), classify())),
+        "episode must",
+        "got a batch of 2 tasks",
+        "jmeta.over_tasks",
+    ),
+    "an integer mask": Case(
+        lambda: loss_of(maml(), classify(mask=jnp.ones(3, int))), "support.mask must", "got int32", "booleans, in an array"
+    ),
+    "a mask of numbers": Case(lambda: init(maml(), classify(mask=jnp.ones(3))), "support.mask must", "got float32", "for weights"),
+    "negative weights": Case(
+        lambda: init(maml(), classify(weights=jnp.array([1.0, -1.0, 1.0]))), "support.weights must", "got -1.0", "at least 0"
+    ),
+    "weights of other rows": Case(
+        lambda: loss_of(maml(), classify(weights=jnp.ones(4))), "support.weights must", "got (4,) for 3 rows", "one row per example"
+    ),
+    "weights of entries for classes": Case(
+        lambda: loss_of(jmeta.prototypical_networks(linear()), classify(weights=jnp.ones((3, 1)))),
+        "weights must",
+        "got (3, 1)",
+        "one per row",
+    ),
+    "no classes for prototypes": Case(
+        lambda: init(jmeta.prototypical_networks(linear()), classify()._replace(classes=None)), "classes must", "got None", "[ways]"
+    ),
+    "a class without support": Case(
+        lambda: init(jmeta.prototypical_networks(linear()), classify(y=jnp.array([0, 0, 1]))),
+        "support must",
+        "got none of 2",
+        "an example of every class",
+    ),
+    "a label of a class that is not there": Case(
+        lambda: init(maml(), classify()._replace(classes=jnp.array([True, True, False]))),
+        "support.y must",
+        "got label 2",
+        "real classes, [0, 1]",
+    ),
+    "no input": Case(lambda: init(maml(), classify(x=None)), "support.x must", "got None", "arrays"),
+    "a list for an input": Case(lambda: init(maml(), classify(x=[[1.0, 2.0]] * 3)), "support.x must", "got float", "arrays"),
+    "no episode": Case(lambda: init(maml(), (Batch(1, 2), Batch(1, 2))), "episode must", "got tuple", "Episode(support, query)"),
     "tasks without a common axis": Case(
         lambda: jmeta.over_tasks(maml().loss)({}, KEY, {"a": jnp.ones(2), "b": jnp.ones(3)}),
         "data must",
@@ -258,9 +340,9 @@ def test_a_misuse_is_answered_in_one_sentence(case):
 
 
 def test_a_sound_task_is_accepted():
-    for learner in (maml(), jmeta.prototypical_networks(linear(), ways=3), jmeta.reptile(linear(), CROSS_ENTROPY, optax.sgd(0.1))):
+    for learner in (maml(), jmeta.prototypical_networks(linear()), jmeta.reptile(linear(), CROSS_ENTROPY, optax.sgd(0.1))):
         value, _ = jax.eval_shape(learner.loss, learner.init(KEY, classify()), KEY, classify(mask=jnp.array([True, True, False])))
         assert value.shape == ()
     # What a mask hides may be anything.
     hidden = classify(x=jnp.full((3, 2), jnp.nan), y=jnp.full(3, 9), mask=jnp.zeros(3, bool))
-    jmeta.tasks.check_episode(hidden, ways=3)
+    jmeta.check_episode(hidden, ways=3)

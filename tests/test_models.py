@@ -1,5 +1,6 @@
 """The adapters against each library's own forward pass."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -81,11 +82,10 @@ def own_forward(build, key):
 
 
 def assert_same(first, second, tolerance=1e-6):
-    """Leaf by leaf; 1e-6 is a few roundings of float32 numbers of order one."""
+    """Leaf by leaf, whatever the trees are made of; 1e-6 is a few roundings of float32 numbers of order one."""
     leaves, others = jax.tree.leaves(first), jax.tree.leaves(second)
-    assert len(leaves) == len(others) > 0
-    for one, other in zip(leaves, others, strict=True):
-        np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
+    assert leaves
+    chex.assert_trees_all_close(leaves, others, rtol=tolerance, atol=tolerance)
 
 
 @ADAPTERS
@@ -305,3 +305,204 @@ def test_composing_splits_the_key_and_passes_the_mask():
 def test_the_normalization_is_read_from_the_module():
     assert jmeta.from_linen(jmeta.nn.ConvolutionalEncoder(normalization="batch")).normalization == "batch"
     assert jmeta.from_linen(linen.Dense(1)).normalization == "not stated"
+
+
+# --- functions of one's own -------------------------------------------------------------------------------------------------------
+
+
+def weights(key, x):
+    return jax.random.normal(key, (x.shape[-1], 2))
+
+
+def seen_by(apply, **given):
+    """What ``apply`` is told; it returns it."""
+    model = jmeta.from_functions(weights, apply)
+    return model.apply(model.init(jax.random.key(0), X), X, **given)
+
+
+KEY, MASK = jax.random.key(1), jnp.array([True, True, True, False])
+# A signature, what it sees outside training, and with a key and a mask.
+SIGNATURES = {
+    "nothing": (lambda params, x: (), (), ()),
+    "mask": (lambda params, x, mask: (mask,), (None,), (MASK,)),
+    "key": (lambda params, x, *, key: (key,), (None,), (KEY,)),
+    "key, by default": (lambda params, x, key=None: (key,), (None,), (KEY,)),
+    "rng": (lambda params, x, rng: (rng,), (None,), (KEY,)),
+    "train": (lambda params, x, train: (train,), (False,), (True,)),
+    "is_training": (lambda params, x, is_training: (is_training,), (False,), (True,)),
+    "deterministic": (lambda params, x, *, deterministic=True: (deterministic,), (True,), (False,)),
+    "everything": (lambda params, x, mask, rng, train: (mask, rng, train), (None, None, False), (MASK, KEY, True)),
+    "options of its own": (lambda params, x, scale=3.0, *, mask=None: (scale, mask), (3.0, None), (3.0, MASK)),
+    "rng first, as in Haiku": (lambda params, rng, x: (rng, x is X), (None, True), (KEY, True)),
+    "key first": (lambda params, key, x, mask: (key, x is X, mask), (None, True, None), (KEY, True, MASK)),
+    "rng first, and anything": (
+        lambda params, rng, *args, **kwargs: (rng, args[0] is X, kwargs),
+        (None, True, {}),
+        (KEY, True, {}),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_a_function_is_given_what_its_signature_names(name):
+    apply, still, training = SIGNATURES[name]
+    assert seen_by(apply) == still
+    found = seen_by(apply, key=KEY, mask=MASK)
+    assert len(found) == len(training)
+    assert all(one is other or one == other for one, other in zip(found, training, strict=True))
+
+
+def test_functions_are_a_model_like_any_other():
+    """The stax pair of jax itself, trained by MAML, against its own forward pass."""
+    stax = pytest.importorskip("jax.example_libraries.stax")
+    stax_init, apply = stax.serial(stax.Dense(8), stax.Tanh, stax.Dense(2))
+
+    def stax_apply(params, x, **options):
+        with jax.numpy_rank_promotion("allow"):  # stax adds its biases so
+            return apply(params, x, **options)
+
+    model = jmeta.from_functions(lambda key, x: stax_init(key, x.shape)[1], stax_apply, normalization="none")
+    assert model.normalization == "none"
+    params = model.init(jax.random.key(0), X)
+    chex.assert_trees_all_equal(params, stax_init(jax.random.key(0), (4, 3))[1])
+    np.testing.assert_array_equal(model.apply(params, X), stax_apply(params, X))
+    learner = jmeta.maml(model, jmeta.squared_error, optax.sgd(0.1), num_steps=0)
+    episode = Episode(Batch(X, X[:, :2]), Batch(X, X[:, :2]))
+    loss, _ = learner.loss(learner.init(jax.random.key(0), episode), jax.random.key(1), episode)
+    np.testing.assert_allclose(loss, np.square(np.asarray(stax_apply(params, X)) - np.asarray(X[:, :2])).mean(), rtol=1e-6)
+
+
+def test_a_function_that_mixes_rows_refuses_a_mask_that_it_does_not_take():
+    model = jmeta.from_functions(weights, lambda params, x: (x - x.mean(axis=0, keepdims=True)) @ params, mixes_rows=True)
+    params = model.init(jax.random.key(0), X)
+    assert model.apply(params, X).shape == (4, 2)
+    with pytest.raises(ValueError, match="model <lambda> mixes rows and takes no mask, so padded rows would change the real ones"):
+        model.apply(params, X, mask=MASK)
+    honest = jmeta.from_functions(weights, lambda params, x, mask: x @ params, mixes_rows=True)
+    assert honest.apply(params, X, mask=MASK).shape == (4, 2)
+
+
+@pytest.mark.parametrize(
+    ("init", "apply", "sentence"),
+    [
+        (weights, "apply", "apply must be a function; got str"),
+        (None, lambda params, x: x, "init must be a function; got NoneType"),
+        (
+            weights,
+            lambda params, x, temperature: x,
+            "apply must need parameters, x and mask, .* alone; got one that needs temperature",
+        ),
+        (weights, lambda params, state, rng, x: x, r"apply must keep parameters only; got hidden state \(state\)"),
+        (weights, lambda params, rng, x, *, state: x, "got one that needs state"),
+    ],
+)
+def test_functions_that_cannot_be_called_are_refused(init, apply, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        jmeta.from_functions(init, apply)
+
+
+# --- modules in the place of models -----------------------------------------------------------------------------------------------
+
+SENTENCES = {
+    "a bare module": (
+        lambda: jmeta.compose(linen.Dense(1), linen_model()),
+        "encoder must be a Model; got Dense: make one by from_linen, from_nnx, from_equinox or from_functions",
+    ),
+    "a bare module as a head": (
+        lambda: jmeta.hard_parameter_sharing(linen_model(), {"a": jmeta.Task(linen.Dense(1), jmeta.squared_error)}),
+        "head must be a Model; got Dense",
+    ),
+    "a bare module in precision": (lambda: jmeta.compute_in(linen.Dense(1), jnp.bfloat16), "model must be a Model; got Dense"),
+    "a bare module as an encoder": (lambda: jmeta.prototypical_networks(linen.Dense(1)), "encoder must be a Model; got Dense"),
+    "a bare module to adapt": (
+        lambda: jmeta.maml(linen.Dense(2), jmeta.squared_error, optax.sgd(0.1)),
+        "model must be a Model; got Dense",
+    ),
+    "a bare module to take steps from": (
+        lambda: jmeta.reptile(linen.Dense(2), jmeta.squared_error, optax.sgd(0.1)),
+        "model must be",
+    ),
+    "a bare module with rates": (lambda: jmeta.meta_sgd(linen.Dense(2), jmeta.squared_error), "model must be a Model; got Dense"),
+    "a bare head": (
+        lambda: jmeta.anil(jmeta.EncoderHead(linen_model(), linen.Dense(2)), jmeta.squared_error, optax.sgd(0.1)),
+        "model.head must be a Model; got Dense",
+    ),
+    "a bare body": (
+        lambda: jmeta.boil(jmeta.EncoderHead(linen.Dense(2), linen_model()), jmeta.squared_error, optax.sgd(0.1)),
+        "model.encoder must be a Model; got Dense",
+    ),
+    "one model in the place of two": (
+        lambda: jmeta.anil(linen_model(), jmeta.squared_error, optax.sgd(0.1)),
+        r"model must be an EncoderHead\(encoder, head\) of two models; got Model",
+    ),
+    "a nnx module made already": (
+        lambda: jmeta.from_nnx(NnxNet(nnx.Rngs(0))),
+        r"constructor must be a function that makes the module, such as lambda rngs: .*; got a NnxNet made already",
+    ),
+    "an equinox module made already": (
+        lambda: jmeta.from_equinox(equinox_net()(jax.random.key(0))),
+        r"constructor must be a function that makes the module, such as lambda key: .*; got a EquinoxNet made already",
+    ),
+    "a class of modules": (
+        lambda: jmeta.from_linen(linen.Dense),
+        "module must be a flax.linen module that is made already, .*; got the class Dense",
+    ),
+    "a module of another library": (
+        lambda: jmeta.from_linen(NnxNet(nnx.Rngs(0))),
+        "module must be a flax.linen module .*; got a NnxNet",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SENTENCES)
+def test_what_is_no_model_or_made_already_is_said_in_a_sentence(name):
+    build, sentence = SENTENCES[name]
+    with pytest.raises(ValueError, match=sentence) as error:
+        build()
+    assert "\n" not in str(error.value)
+
+
+# --- trees of inputs --------------------------------------------------------------------------------------------------------------
+
+
+def tokens(kind):
+    ids = jnp.arange(12).reshape(4, 3)
+    there = (ids % 4 > 0).astype(jnp.float32)
+    return {"ids": ids, "there": there} if kind == "dict" else (ids, there)
+
+
+@pytest.mark.parametrize("kind", ["dict", "tuple"])
+def test_an_equinox_module_with_dropout_takes_trees(kind):
+    """Token ids with their mask: in training and outside, and in the evaluation of a learner."""
+    eqx = pytest.importorskip("equinox")
+
+    class Bag(eqx.Module):
+        embedding: eqx.nn.Embedding
+        dropout: eqx.nn.Dropout
+
+        def __init__(self, key):
+            self.embedding, self.dropout = eqx.nn.Embedding(12, 3, key=key), eqx.nn.Dropout(0.5)
+
+        def __call__(self, x, key=None):
+            ids, there = (x["ids"], x["there"]) if kind == "dict" else x
+            return self.dropout(there @ jax.vmap(self.embedding)(ids), key=key)
+
+    model, x = jmeta.from_equinox(Bag), tokens(kind)
+    params = model.init(jax.random.key(0), x)
+    ids, there = jax.tree.leaves(x)
+    expected = np.einsum("nt,ntf->nf", there, np.asarray(params.embedding.weight)[np.asarray(ids)])
+    np.testing.assert_allclose(model.apply(params, x), expected, rtol=1e-6, atol=1e-6)
+    dropped = np.asarray(model.apply(params, x, key=jax.random.key(1)))
+    # Each number is gone, or twice what it was.
+    np.testing.assert_allclose(dropped[dropped != 0], 2 * expected[dropped != 0], rtol=1e-6)
+    assert 0 < (dropped == 0).mean() < 1
+
+    def at(data, index, key):
+        return Episode(Batch(data, jnp.array([0, 1, 0, 1])), Batch(data, jnp.array([0, 1, 0, 1])), jnp.ones(2, bool), index)
+
+    sampler = jmeta.Sampler(x, lambda data, key: at(data, jnp.int32(0), key), 2, at)
+    learner = jmeta.prototypical_networks(model)
+    first = sampler.sample(x, jax.random.key(0))
+    chex.assert_trees_all_equal(learner.init(jax.random.key(0), first), params)
+    found = jmeta.evaluate(learner, params, sampler, metric=jmeta.accuracy)
+    assert found.values[0] == found.values[1]  # deterministic

@@ -2,6 +2,7 @@
 
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,7 +37,7 @@ def noisy_tasks(dtype=float, tasks=4):
 
 
 def assert_close(got, expected, tolerance):
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance), got, expected)
+    chex.assert_trees_all_close(got, expected, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCES)
@@ -132,7 +133,7 @@ def learner(name, ways):
     model = jmeta.from_linen(Network(ways))
     loss_fn, optimizer = optax.softmax_cross_entropy_with_integer_labels, optax.sgd(0.3)
     if name == "prototypical_networks":
-        return jmeta.prototypical_networks(jmeta.from_linen(Network(3)), ways=ways)
+        return jmeta.prototypical_networks(jmeta.from_linen(Network(3)))
     if name == "anil":
         head = jmeta.Model(model.init, lambda params, x, *, key=None, mask=None: x @ params["kernel"])
         head = head._replace(init=lambda key, x: {"kernel": jnp.zeros((x.shape[1], ways))})
@@ -159,7 +160,7 @@ def test_ragged_task_has_the_loss_and_meta_gradient_of_the_same_task_unpadded(x6
     keys = jax.random.split(KEY, 3)
     support = jmeta.Batch(jax.random.normal(keys[0], (6, 2), dtype), jnp.arange(6) % 3)
     query = jmeta.Batch(jax.random.normal(keys[1], (4, 2), dtype), jnp.arange(4) % 3)
-    episode = jmeta.Episode(support, query)
+    episode = jmeta.Episode(support, query, jnp.ones(3, bool))
     padded = jmeta.pad_episode(episode, support=9, query=5, ways=5)
     fill = lambda batch: batch._replace(x=jnp.where(batch.mask[:, None], batch.x, 7))  # noqa: E731
     padded = padded._replace(support=fill(padded.support), query=fill(padded.query))
@@ -171,6 +172,7 @@ def test_ragged_task_has_the_loss_and_meta_gradient_of_the_same_task_unpadded(x6
     (loss, metrics), gradient = evaluate(plain)(params, KEY, episode)
     (got_loss, got_metrics), got = evaluate(wide)(widen(params, 5), KEY, padded)
 
+    assert got_metrics.pop("present")
     assert_close((got_loss, got_metrics), (loss, metrics), TOLERANCES[dtype])
     assert optax.tree.norm(gradient) > 1e-3
     expected = jax.tree.map(
@@ -235,7 +237,10 @@ def test_one_trace_serves_new_keys_new_tasks_and_new_learning_rates(micro_batch)
             lambda: jmeta.value_and_gradient(jmeta.over_tasks(noisy), micro_batch=3)(*noisy_tasks()[:1], KEY, noisy_tasks()[1]),
             "micro_batch must divide the number of tasks; got micro_batch=3 and 4 tasks",
         ),
-        (lambda: jmeta.value_and_gradient(jmeta.over_tasks(noisy), micro_batch=0), "micro_batch must be at least 1; got 0"),
+        (
+            lambda: jmeta.value_and_gradient(jmeta.over_tasks(noisy), micro_batch=0),
+            "micro_batch must be a whole number of at least 1; got 0",
+        ),
         (lambda: jmeta.value_and_gradient(noisy, micro_batch=2), "micro_batch=2 needs an objective with a task axis"),
         (
             lambda: jmeta.over_tasks(noisy)({}, KEY, {"x": jnp.zeros((4, 3)), "y": jnp.zeros(())}),
@@ -282,6 +287,7 @@ def test_misuse_is_refused_in_a_sentence(build, sentence):
 def test_step_combinations_without_a_meaning_are_refused():
     aggregation = jmeta.aggregate(jmeta.pcgrad(), optax.sgd(0.1))
     weighting = jmeta.equal_weighting()
+    remembering = jmeta.ObjectiveWithMemory(lambda params, key: (), lambda params, key, data, memory, *, step=0: None)
     build = functools.partial(jmeta.make_step, jmeta.task_losses(noisy))
     with pytest.raises(ValueError, match=r"weighting and aggregate.* exclude each other"):
         build(aggregation, weighting=weighting)
@@ -289,10 +295,128 @@ def test_step_combinations_without_a_meaning_are_refused():
         with pytest.raises(ValueError, match="micro_batch works on a scalar objective"):
             build(**options, micro_batch=2)
     params, data = noisy_tasks()
-    with pytest.raises(ValueError, match="num_tasks must be given with a weighting; got None"):
-        jmeta.init_state(params, optax.sgd(0.1), KEY, weighting=weighting)
-    state = jmeta.init_state(params, optax.sgd(0.1), KEY, weighting=weighting, num_tasks=4)
+    for optimizer, weighing in ((optax.sgd(0.1), weighting), (aggregation, None)):
+        with pytest.raises(ValueError, match=r"tasks must be given with a weighting or aggregate\(...\), .*; got None"):
+            jmeta.init_state(params, optimizer, KEY, weighting=weighing)
+    with pytest.raises(ValueError, match="weighting and an objective with a memory exclude each other; got both"):
+        jmeta.init_state(params, optax.sgd(0.1), KEY, tasks=4, weighting=weighting, objective=remembering)
+    state = jmeta.init_state(params, optax.sgd(0.1), KEY, weighting=weighting, tasks=4)
     with pytest.raises(ValueError, match=r"objective must give one loss per task with a weighting: .*got shape \(\)"):
         jmeta.make_step(jmeta.over_tasks(noisy), optax.sgd(0.1), weighting=weighting)(state, data)
     with pytest.raises(ValueError, match="objective must be task_gradients"):
-        jmeta.make_step(jmeta.over_tasks(noisy), aggregation)(jmeta.init_state(params, aggregation, KEY), data)
+        jmeta.make_step(jmeta.over_tasks(noisy), aggregation)(jmeta.init_state(params, aggregation, KEY, tasks=4), data)
+    gradients, joint = jmeta.task_gradients(noisy), jmeta.joint_gradients(jmeta.task_losses(noisy))
+    for objective in (gradients, joint):
+        with pytest.raises(ValueError, match=r"optimizer must be aggregate\(...\) for task_gradients or joint_gradients"):
+            jmeta.make_step(objective, optax.adam(1e-3))
+    with pytest.raises(ValueError, match="an objective with a memory gives one loss; got it with a weighting or an aggregation"):
+        jmeta.make_step(remembering, aggregation)
+
+
+# --- whole numbers as targets are labels of classes where the loss says so ------------------------------------------------------
+
+
+def line(*shape):
+    """A model with one output per row, ``[n, *shape]``."""
+    init = lambda key, x: jax.random.normal(key, (x.shape[-1],))  # noqa: E731
+    return jmeta.from_functions(init, lambda params, x: (x @ params).reshape(-1, *shape))
+
+
+def units():
+    init = lambda key, x: jax.random.normal(key, (x.shape[-1], 4))  # noqa: E731
+    return jmeta.from_functions(init, lambda params, x: jnp.tanh(x @ params))
+
+
+def binary(outputs, labels):
+    return optax.sigmoid_binary_cross_entropy(outputs.reshape(-1), labels)
+
+
+def poisson(outputs, counts):
+    return jnp.exp(outputs) - counts * outputs
+
+
+def counted(outputs, counts):
+    return jnp.square(jnp.exp(outputs) - counts)
+
+
+# Loss, shape of an output, highest target, metric, and the loss in NumPy.
+WHOLE = {
+    "one logit per label": (binary, (), 1, jmeta.accuracy, lambda z, y: np.logaddexp(0, z) - y * z),
+    "one logit in a column": (binary, (1,), 1, jmeta.accuracy, lambda z, y: np.logaddexp(0, z) - y * z),
+    "counts": (poisson, (), 9, counted, lambda z, y: np.exp(z) - y * z),
+}
+WITH_ONE_OUTPUT = {
+    "maml": lambda loss_fn, head: jmeta.maml(head, loss_fn, optax.sgd(0.1)),
+    "reptile": lambda loss_fn, head: jmeta.reptile(head, loss_fn, optax.sgd(0.1)),
+    "anil": lambda loss_fn, head: jmeta.anil(jmeta.EncoderHead(units(), head), loss_fn, optax.sgd(0.1)),
+    "boil": lambda loss_fn, head: jmeta.boil(jmeta.EncoderHead(units(), head), loss_fn, optax.sgd(0.1)),
+    "meta_sgd": lambda loss_fn, head: jmeta.meta_sgd(head, loss_fn),
+}
+
+
+def whole_numbers(highest, classes=None):
+    """A sampler of tasks with integer targets."""
+
+    def sample(data, key):
+        keys = jax.random.split(key, 4)
+        parts = [
+            jmeta.Batch(jax.random.normal(x, (5, 3)), jax.random.randint(y, (5,), 0, highest + 1)) for x, y in keys.reshape(2, 2)
+        ]
+        return jmeta.Episode(*parts, classes)
+
+    return jmeta.Sampler((), sample)
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+@pytest.mark.parametrize("name", WITH_ONE_OUTPUT)
+def test_whole_numbers_may_be_targets_of_one_output_for_every_learner(name, kind):
+    """The first task is looked at and traced, adapted to, and scored."""
+    loss_fn, shape, highest, metric, _ = WHOLE[kind]
+    learner, sampler = WITH_ONE_OUTPUT[name](loss_fn, line(*shape)), whole_numbers(highest)
+    episode = sampler.sample((), KEY)
+    params = learner.init(KEY, episode)
+    value, _ = jax.eval_shape(learner.loss, params, KEY, episode)
+    assert (value.shape, value.dtype) == ((), jnp.float32)
+
+    def scored(params):
+        outputs = learner.predict(params, learner.adapt(params, KEY, episode.support), episode.query.x)
+        return jmeta.score(metric, outputs, episode.query, name="metric")
+
+    assert jax.eval_shape(scored, params).shape == ()
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_the_loss_of_whole_numbers_is_that_of_numpy_and_evaluate_scores_them(kind):
+    loss_fn, shape, highest, metric, expected = WHOLE[kind]
+    # A task of two classes says so; one logit decides between both.
+    sampler = whole_numbers(highest, jnp.ones(2, bool) if metric is jmeta.accuracy else None)
+    learner, episode = jmeta.maml(line(*shape), loss_fn, optax.sgd(0.1), num_steps=0), sampler.sample((), KEY)
+    params = learner.init(KEY, episode)
+    z, y = np.asarray(episode.query.x @ params), np.asarray(episode.query.y)
+    np.testing.assert_allclose(learner.loss(params, KEY, episode)[0], expected(z, y).mean(), rtol=1e-5)
+    found = jmeta.evaluate(learner, params, sampler, metric=metric, episodes=2).values
+    keys = [jax.random.split(key)[0] for key in jax.random.split(jax.random.key(0), 2)]
+    for value, key in zip(found[:, 0], keys, strict=True):
+        query = sampler.sample((), key).query
+        z, y = np.asarray(query.x @ params), np.asarray(query.y)
+        right = (z > 0) == y if metric is jmeta.accuracy else np.square(np.exp(z) - y)
+        np.testing.assert_allclose(value, right.mean(), rtol=1e-5)
+
+
+def test_labels_of_softmax_are_below_the_number_of_outputs():
+    """The same targets, of which the loss now says that they are classes."""
+    episode = whole_numbers(9).sample((), KEY)
+    for loss_fn in (optax.softmax_cross_entropy_with_integer_labels, jmeta.negative_log_likelihood):
+        with pytest.raises(
+            ValueError, match=r"support.y must hold labels 0, ..., 2, one per output of the learner; got label [3-9]"
+        ):
+            jmeta.maml(jmeta.from_linen(nn.Dense(3)), loss_fn, optax.sgd(0.1)).init(KEY, episode)
+    # One output is one class for a softmax, and two for a logit that decides by its sign.
+    bits = whole_numbers(1).sample((), KEY)
+    for loss_fn, refused in ((optax.softmax_cross_entropy_with_integer_labels, True), (jmeta.negative_log_likelihood, False)):
+        learner = jmeta.maml(line(1), loss_fn, optax.sgd(0.1))
+        if refused:
+            with pytest.raises(ValueError, match=r"must hold labels 0, ..., 0, one per output of the learner; got label 1"):
+                learner.init(KEY, bits)
+        else:
+            learner.init(KEY, bits)

@@ -83,7 +83,7 @@ def test_a_batch_is_predicted_some_rows_at_a_time(batch_size):
     assert found.outputs["b"].shape == (7, 1)
     assert found.weights.tolist() == [1, 1, 1, 1, 1, 0, 0]
     assert jmeta.predict_batch(apply, params, jmeta.Batch(x, np.zeros(7)), batch_size=batch_size).weights is None
-    with pytest.raises(ValueError, match="batch_size must be at least 1; got 0"):
+    with pytest.raises(ValueError, match="batch_size must be a whole number of at least 1; got 0"):
         jmeta.predict_batch(apply, params, jmeta.Batch(x, np.zeros(7)), batch_size=0)
 
 

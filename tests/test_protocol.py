@@ -1,4 +1,6 @@
-"""What every learner promises: a new algorithm adds one row."""
+"""What every learner promises: a new algorithm adds one row. And what breaks a promise is found."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -7,167 +9,537 @@ import pytest
 
 import jmeta
 from jmeta import testing
-from jmeta.nn import MultilayerPerceptron
 
-
-def network(*features):
-    """A tanh network in the precision of the test."""
-    model = jmeta.from_linen(MultilayerPerceptron(features, activation=jnp.tanh))
-    return model._replace(init=lambda key, x: jax.tree.map(lambda leaf: leaf.astype(float), model.init(key, x)))
-
-
-def regression():
-    return jmeta.sinusoid(shots=4, queries=3)
-
-
-def classification():
-    x = jax.random.normal(jax.random.key(0), (20, 2))
-    return jmeta.from_arrays(x, jnp.repeat(jnp.arange(4), 5), ways=3, shots=2, queries=2)
-
-
+KEY = jax.random.key(0)
 cross_entropy = optax.softmax_cross_entropy_with_integer_labels
-heads = jmeta.EncoderHead(network(6, 5), network(3))
+
+
+def dense(*sizes, dropout=0.0):
+    """A tanh network in the precision of the test, as two bare functions."""
+
+    def init(key, x):
+        del key
+        widths = zip((x.shape[-1], *sizes[:-1]), sizes, strict=True)
+        return {f"layer_{at}": jnp.sin(1.0 + jnp.arange(a * b)).reshape(a, b) for at, (a, b) in enumerate(widths)}
+
+    def apply(params, x, *, key=None, mask=None):
+        del mask
+        *hidden, last = params.values()
+        for kernel in hidden:
+            x = jnp.tanh(x @ kernel)
+        if key is not None and dropout:
+            x = jnp.where(jax.random.bernoulli(key, 1 - dropout, x.shape), x / (1 - dropout), 0)
+        return x @ last
+
+    return jmeta.Model(init, apply)
+
+
+def of_trees():
+    """A model whose inputs and outputs are trees."""
+    inner = dense(4, 2)
+
+    def together(x):
+        return jnp.concatenate([x["left"], x["right"]], axis=1)
+
+    def apply(params, x, *, key=None, mask=None):
+        outputs = inner.apply(params, together(x), key=key, mask=mask)
+        return {"mean": outputs[:, :1], "deviation": jax.nn.softplus(outputs[:, 1:])}
+
+    return jmeta.Model(lambda key, x: inner.init(key, together(x)), apply)
+
+
+def likelihood(outputs, targets):
+    return jnp.square((targets - outputs["mean"]) / (0.1 + outputs["deviation"])) + jnp.log(0.1 + outputs["deviation"])
+
+
+@functools.cache
+def regression():
+    return jmeta.sinusoid(shots=3, queries=3)
+
+
+@functools.cache
+def classification():
+    """One example of each class."""
+    x = jax.random.normal(KEY, (20, 2))
+    return jmeta.from_arrays(x, jnp.repeat(jnp.arange(4), 5), ways=3, shots=1, queries=2)
+
+
+def changed(sampler, change):
+    return jmeta.Sampler(sampler.data, lambda data, key: change(sampler.sample(data, key)))
+
+
+@functools.cache
+def trees():
+    def of(batch):
+        return batch._replace(x={"left": batch.x, "right": batch.x**2 / 10})
+
+    return changed(regression(), lambda episode: jmeta.Episode(of(episode.support), of(episode.query)))
+
+
+@functools.cache
+def padded():
+    return changed(classification(), lambda episode: jmeta.pad_episode(episode, support=5, query=8, ways=3))
+
+
+HEADS = jmeta.EncoderHead(dense(4, 3), dense(3))
+SGD = optax.sgd(0.1)
+IMPLICIT = jmeta.implicit(proximal_strength=1.0)
+LAST = {"layer_0": False, "layer_1": True}
 
 LEARNERS = {
-    "maml": (jmeta.maml(network(6, 1), jmeta.squared_error, optax.sgd(0.05), num_steps=2), regression, {"num_steps": 2}),
+    "maml": (jmeta.maml(dense(4, 1), jmeta.squared_error, SGD, num_steps=2), regression, {}),
+    "maml on padded tasks": (jmeta.maml(dense(4, 3), cross_entropy, SGD, num_steps=2), padded, {}),
+    "maml of trees": (jmeta.maml(of_trees(), likelihood, SGD), trees, {}),
+    "maml with dropout": (jmeta.maml(dense(4, 1, dropout=0.5), jmeta.squared_error, SGD), regression, {"draws": "training"}),
+    "maml of one layer": (jmeta.maml(dense(4, 3), cross_entropy, SGD, adapts=LAST), classification, {}),
+    "pretraining": (jmeta.maml(dense(4, 1), jmeta.squared_error, SGD, num_steps=0), regression, {}),
     "fomaml": (
-        jmeta.maml(network(6, 1), jmeta.squared_error, optax.adam(0.05), num_steps=2, adjoint=jmeta.first_order()),
+        jmeta.maml(dense(4, 1), jmeta.squared_error, optax.adam(0.05), num_steps=2, adjoint=jmeta.first_order()),
         regression,
-        {"num_steps": 2},
+        {},
     ),
-    "reptile": (jmeta.reptile(network(6, 1), jmeta.squared_error, optax.sgd(0.05)), regression, {"num_steps": 5}),
+    "imaml": (jmeta.maml(dense(4, 3), cross_entropy, SGD, num_steps=3, adjoint=IMPLICIT), classification, {}),
+    "reptile": (jmeta.reptile(dense(4, 1), jmeta.squared_error, SGD), regression, {"own_objective": True}),
     "reptile in mini-batches": (
-        jmeta.reptile(network(6, 1), jmeta.squared_error, optax.sgd(0.05), batch_size=2),
+        jmeta.reptile(dense(4, 1), jmeta.squared_error, SGD, batch_size=2),
         regression,
-        {"num_steps": 5, "uses_key": True},
+        {"own_objective": True, "draws": "always"},
     ),
-    "anil": (jmeta.anil(heads, cross_entropy, optax.sgd(0.5), num_steps=2), classification, {"num_steps": 2}),
-    "prototypical_networks": (jmeta.prototypical_networks(network(6, 5), ways=3), classification, {}),
+    "anil": (jmeta.anil(HEADS, cross_entropy, SGD, num_steps=2), classification, {}),
+    "boil": (jmeta.boil(HEADS, cross_entropy, SGD, num_steps=2), classification, {}),
+    "meta_sgd": (jmeta.meta_sgd(dense(4, 1), jmeta.squared_error), regression, {}),
+    "prototypical_networks": (jmeta.prototypical_networks(dense(4, 3)), classification, {}),
+    "prototypical_networks on padded tasks": (jmeta.prototypical_networks(dense(4, 3)), padded, {}),
+    "prototypical_networks with dropout": (
+        jmeta.prototypical_networks(dense(4, 3, dropout=0.5)),
+        classification,
+        {"draws": "training"},
+    ),
 }
+
+
+def loss_of(sampler):
+    return {regression: jmeta.squared_error, trees: likelihood}.get(sampler, cross_entropy)
 
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_learner_keeps_the_protocol(name):
     learner, sampler, options = LEARNERS[name]
-    testing.check_learner(learner, sampler(), **options)
+    testing.check_learner(learner, sampler(), loss_of(sampler), **options)
 
 
 @pytest.mark.parametrize("name", ["maml", "prototypical_networks"])
 def test_learner_keeps_the_protocol_up_to_rounding_in_float64(x64, name):
     learner, sampler, options = LEARNERS[name]
-    testing.check_learner(learner, sampler(), **options, tolerance=1e-12)
+    testing.check_learner(learner, sampler.__wrapped__(), loss_of(sampler), **options, tolerance=1e-12)
 
 
-def adapt(params, key, support, *, classes=None):
-    del key, classes
-    mask = jnp.ones(len(support.y)) if support.mask is None else support.mask
-    return params * (support.y[:, 0] * mask).sum() / mask.sum()
+# Three sound learners, each with places where it can be broken.
 
 
-def predict(params, adapted, x, *, key=None, mask=None):
-    del key, mask
-    return params * x + adapted
+def counts(batch):
+    """What each row counts, [n]."""
+    return batch.real if batch.weights is None else jnp.where(batch.real, batch.weights, 0)
 
 
-def learner_of(adapt, predict, path=None):
-    """A learner that shifts a line by the mean of the support."""
-    return jmeta.Learner(
-        lambda key, episode: jnp.ones(()), adapt, predict, jmeta.query_loss(adapt, predict, jmeta.squared_error), path
-    )
+def checked(init):
+    def checked_init(key, episode):
+        jmeta.check_episode(episode)
+        return init(key, episode)
+
+    return checked_init
 
 
-GOOD = learner_of(adapt, predict)
+def mean_target(support):
+    count = counts(support)
+    return jnp.where(count > 0, count * support.y[:, 0], 0).sum() / count.sum()
 
 
-TRACES = []
+def shift(statistic=mean_target, predict=None, loss=None, **changes):
+    """A line, shifted by a statistic of the support's targets."""
+
+    def adapt(params, key, support, *, classes=None, training=False):
+        del key, classes, training
+        return params * statistic(support)
+
+    def line(params, adapted, x, *, key=None, mask=None):
+        del key
+        return params * (x if mask is None else jnp.where(mask[:, None], x, 0)) + adapted
+
+    predict = predict or line
+    sound = jmeta.query_loss(adapt, predict, jmeta.squared_error)
+    learner = jmeta.Learner(checked(lambda key, episode: jnp.ones(())), adapt, predict, sound)
+    return learner._replace(loss=sound if loss is None else loss(learner), **changes)
 
 
-def with_memory(params, key, episode, *, step=0):
-    """Changes with every trace."""
-    TRACES.append(step)
-    return GOOD.loss(params * len(TRACES), key, episode, step=step)
+def class_means(members, x):
+    total = members.sum(axis=0)
+    return members.T @ x / jnp.where(total > 0, total, 1)[:, None]
 
 
-def by_key(params, key, episode, *, step=0):
-    value, metrics = GOOD.loss(params, key, episode, step=step)
-    return value * (1 + jax.random.uniform(key)), metrics
+def members(support, classes):
+    return ((support.y[:, None] == jnp.arange(3)[None]) & classes[None]) * counts(support)[:, None]
 
 
-def first_row(params, key, support, *, classes=None):
-    return params * support.y[0, 0]
+def prototypes(members=members, loss=None):
+    """The nearest class mean of scaled inputs."""
+
+    def adapt(params, key, support, *, classes=None, training=False):
+        del key, training
+        return class_means(members(support, classes), jnp.where(support.real[:, None], support.x, 0)) * params[None]
+
+    def predict(params, adapted, x, *, key=None, mask=None):
+        del key
+        x = x if mask is None else jnp.where(mask[:, None], x, 0)
+        return -jnp.square((x * params[None])[:, None] - adapted[None]).sum(axis=-1)
+
+    sound = jmeta.query_loss(adapt, predict, cross_entropy)
+    learner = jmeta.Learner(checked(lambda key, episode: jnp.ones(2)), adapt, predict, sound)
+    return learner if loss is None else learner._replace(loss=loss(learner))
 
 
-def plain_mean(params, key, support, *, classes=None):
-    return params * support.y.mean()
+def descent(key_of=jax.random.fold_in, drops=lambda training: training, judge=jmeta.score, **changes):
+    """Two gradient steps on a linear map, whose inputs are dropped at random in training."""
+
+    def logits(weights, x, key):
+        return (x if key is None else jnp.where(jax.random.bernoulli(key, 0.5, x.shape), 2 * x, 0)) @ weights
+
+    def path(params, key, support, num_steps, *, classes=None, training=False):
+        x = jnp.where(support.real[:, None], support.x, 0)
+
+        def step(weights, index):
+            drop_key = key_of(key, index) if drops(training) else None
+            gradient = jax.grad(lambda weights: judge(cross_entropy, logits(weights, x, drop_key), support, classes))(weights)
+            return weights - 0.5 * gradient, weights - 0.5 * gradient
+
+        kept = jax.lax.scan(step, params, jnp.arange(num_steps))[1]
+        return jnp.concatenate([params[None], kept])
+
+    def adapt(params, key, support, *, classes=None, training=False):
+        return path(params, key, support, 2, classes=classes, training=training)[2]
+
+    def predict(params, adapted, x, *, key=None, mask=None):
+        del params
+        return logits(adapted, x if mask is None else jnp.where(mask[:, None], x, 0), key)
+
+    loss = jmeta.query_loss(adapt, predict, cross_entropy)
+    init = checked(lambda key, episode: jnp.sin(jnp.arange(6.0)).reshape(2, 3))
+    return jmeta.Learner(init, adapt, predict, loss, path, num_steps=2)._replace(**changes)
 
 
-BROKEN = {
+def without_masks(support):
+    return mean_target(support._replace(mask=None))
+
+
+def first_target(support):
+    """The support as a sequence: its first target that is there."""
+    return support.y[(counts(support) > 0).argmax(), 0]
+
+
+def by_key(learner):
+    """Draws whether it is in training or not."""
+
+    def loss(params, key, episode, *, step=0, training=True):
+        value, metrics = learner.loss(params, key, episode, step=step, training=training)
+        return value * (1 + jax.random.uniform(key)), metrics
+
+    return loss
+
+
+def test_the_learners_that_are_broken_below_keep_the_protocol():
+    testing.check_learner(shift(), regression(), jmeta.squared_error)
+    testing.check_learner(shift(without_masks), regression(), jmeta.squared_error, takes_masks=False)
+    testing.check_learner(shift(first_target), regression(), jmeta.squared_error, uses_support_order=True)
+    testing.check_learner(shift(loss=by_key), regression(), jmeta.squared_error, draws="always", own_objective=True)
+    testing.check_learner(prototypes(), classification(), cross_entropy)
+    testing.check_learner(descent(), classification(), cross_entropy, draws="training")
+
+
+# Losses made of a sound one: (sound, params, key, episode, training) -> (value, metrics).
+
+
+def altered(change):
+    def build(learner):
+        def loss(params, key, episode, *, step=0, training=True):
+            def sound(params, key, episode, training=training):
+                return learner.loss(params, key, episode, step=step, training=training)
+
+            return change(sound, params, key, episode, training)
+
+        return loss
+
+    return build
+
+
+@jax.custom_batching.custom_vmap
+def number_of_tasks(x):
+    return jnp.ones(())
+
+
+@number_of_tasks.def_vmap
+def _(axis_size, in_batched, x):
+    return jnp.full(axis_size, float(axis_size)), True
+
+
+def summed(sound, params, key, episode, training):
+    """Divides by the number of tasks too seldom."""
+    value, metrics = sound(params, key, episode)
+    return value * number_of_tasks(jax.lax.stop_gradient(episode.query.x)), metrics
+
+
+def of_parameter(value):
+    return altered(lambda sound, params, key, episode, training: (value(params), sound(params, key, episode)[1]))
+
+
+def twice(sound, params, key, episode, training):
+    value, metrics = sound(params, key, episode)
+    return 2 * value, metrics
+
+
+def peeking(sound, params, key, episode, training):
+    """Adapts on support and query."""
+    jmeta.check_episode(episode)
+    both = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), episode.support, episode.query)
+    return sound(params, key, episode._replace(support=both))
+
+
+def peeking_in_training(sound, params, key, episode, training):
+    return peeking(sound, params, key, episode, training) if training else sound(params, key, episode)
+
+
+def on_the_support(sound, params, key, episode, training):
+    return sound(params, key, episode._replace(query=episode.support))
+
+
+def without_weights(sound, params, key, episode, training):
+    return sound(params, key, episode._replace(query=episode.query._replace(weights=None)))
+
+
+def unnumbered(sound, params, key, episode, training):
+    return sound(params, key, episode._replace(task=None))
+
+
+def scored(score):
+    """A loss that scores outputs in a way of its own."""
+
+    def build(learner):
+        def loss(params, key, episode, *, step=0, training=True):
+            jmeta.check_episode(episode)
+            adapted = learner.adapt(params, key, episode.support, classes=episode.classes)
+            value = score(learner.predict(params, adapted, episode.query.x, mask=episode.query.mask), episode)
+            return value, {"loss": value}
+
+        return loss
+
+    return build
+
+
+def with_labels(outputs, episode):
+    outputs = outputs + 0.1 * jax.nn.one_hot(episode.query.y, 3)
+    return jmeta.score(cross_entropy, outputs, episode.query, episode.classes)
+
+
+def without_classes(outputs, episode):
+    return jmeta.score(cross_entropy, outputs, episode.query)
+
+
+# Other places to be broken in.
+
+
+def row_by_mask(x, mask):
+    return x if mask is None else jnp.where(mask[:, None], x, 0)
+
+
+def beside_the_first(params, adapted, x, *, key=None, mask=None):
+    return params * (x - x[:1]) + adapted
+
+
+def centred(params, adapted, x, *, key=None, mask=None):
+    x = row_by_mask(x, mask)
+    return params * (x - x.mean(axis=0, keepdims=True)) + adapted
+
+
+def times_mask(support):
+    return (counts(support) * support.y[:, 0]).sum() / counts(support).sum()
+
+
+def yes_or_no(support):
+    return mean_target(support._replace(weights=None, mask=counts(support) > 0))
+
+
+def not_relative(support):
+    count = counts(support)
+    return jnp.where(count > 0, count * support.y[:, 0], 0).sum() / support.real.sum()
+
+
+def members_behind_filling(support, classes):
+    """Class members in which masked rows are copies of the first real one, as the library fills them, and count."""
+    labels = jnp.where(support.real, support.y, support.y[support.real.argmax()])
+    return members(support._replace(y=labels, mask=None), classes)
+
+
+def in_all_logits(loss_fn, outputs, batch, classes):
+    """Leaves rows of absent classes out, but not their logits."""
+    return jmeta.score(loss_fn, outputs, batch if classes is None else batch._replace(mask=batch.real & classes[batch.y]))
+
+
+SHIFTS = {
     "a loss that is no scalar": (
-        GOOD._replace(loss=lambda params, key, episode, *, step=0: (params * episode.query.x, {})),
-        {},
-        r"loss must give a floating-point scalar; got float32\[3, 1\]",
+        shift(loss=altered(lambda sound, params, key, episode, training: (params * episode.query.x, {}))),
+        r"loss must give a floating-point scalar; got float32\[5, 1\]",
     ),
     "metrics that are no scalars": (
-        GOOD._replace(loss=lambda params, key, episode, *, step=0: (params, {"rows": episode.query.x})),
-        {},
-        r"loss must give scalar metrics; got shapes \{'rows': \(3, 1\)\}",
+        shift(loss=altered(lambda sound, params, key, episode, training: (params, {"rows": episode.query.x}))),
+        r"loss must give scalar metrics; got shapes \{'rows': \(5, 1\)\}",
+    ),
+    "no metric that says the loss": (
+        shift(loss=altered(lambda sound, params, key, episode, training: (params, {"value": params}))),
+        r"loss must give a metric named loss, that of the query; got \['value'\]",
     ),
     "a loss that is not finite": (
-        GOOD._replace(loss=lambda params, key, episode, *, step=0: (params / 0, {})),
-        {},
-        "loss must be finite and have a finite gradient; got a loss of inf",
+        shift(loss=of_parameter(lambda params: jnp.log(0 * params))),
+        "loss must be finite and have a finite gradient; got a loss of -inf",
     ),
     "a loss without gradient": (
-        GOOD._replace(loss=lambda params, key, episode, *, step=0: (0 * params, {})),
-        {},
+        shift(loss=of_parameter(lambda params: 0 * params)),
         "loss must depend on the parameters; got a gradient of zeros",
     ),
-    "a loss with a memory": (GOOD._replace(loss=with_memory), {}, "must be the same for mapped tasks and for a loop"),
+    "tasks that are not averaged": (
+        shift(loss=altered(summed)),
+        "loss and gradient in training must be the same for mapped tasks and for a loop over them",
+        {"own_objective": True},
+    ),
+    "a loss that is not its metric": (shift(loss=altered(twice)), "loss in training must be its metric loss, unless own_objective"),
+    "a batch of tasks that is taken for one": (
+        LEARNERS["maml"][0]._replace(loss=altered(unnumbered)(LEARNERS["maml"][0])),
+        "loss must refuse a batch of tasks in a sentence, as check_episode does; got a result",
+    ),
+    "a batch of tasks that is initialised on": (
+        shift(init=lambda key, episode: jnp.ones(())),
+        "init must refuse a batch of tasks in a sentence, as check_episode does; got a result",
+    ),
     "one output for all rows": (
-        GOOD._replace(predict=lambda params, adapted, x, *, key=None, mask=None: adapted[None]),
-        {},
-        r"predict must give one row per example, \[3, ...\]; got \[1\]",
+        shift(predict=lambda params, adapted, x, *, key=None, mask=None: adapted[None])._replace(loss=shift().loss),
+        r"predict must give one row per example, \[5, ...\]; got \[1\]",
     ),
     "predictions that are not finite": (
-        GOOD._replace(predict=lambda params, adapted, x, *, key=None, mask=None: x / 0),
-        {},
-        "adapt and predict must give finite values",
+        shift(predict=lambda params, adapted, x, *, key=None, mask=None: x / 0)._replace(loss=shift().loss),
+        "adapt and predict must give finite values; got NaN or infinity",
+    ),
+    "an ignored support": (shift(lambda support: jnp.ones(())), "adapt must depend on the support; got the same for 3 tasks"),
+    "an ignored adapted": (
+        shift(predict=lambda params, adapted, x, *, key=None, mask=None: params * row_by_mask(x, mask)),
+        "predict must depend on adapted; got the same outputs for 3 tasks",
     ),
     "queries that see the first query": (
-        GOOD._replace(predict=lambda params, adapted, x, *, key=None, mask=None: x + x[:1]),
-        {},
-        "predict must treat the query rows alike",
+        shift(predict=beside_the_first),
+        "loss in training must not depend on the order of the query",
+        {"takes_masks": False},
     ),
-    "a support whose first row counts": (learner_of(first_row, predict), {}, "adapt must not depend on the order of the support"),
-    "a key that is used": (GOOD._replace(loss=by_key), {}, "got uses_key=False and a loss that changes with it"),
-    "a key that is not used": (GOOD, {"uses_key": True}, "got uses_key=True and a loss that ignores it"),
-    "padded rows that count": (learner_of(plain_mean, predict), {}, "loss must not depend on padded rows"),
-    "no path": (GOOD, {"num_steps": 1}, "path must be given where num_steps is; got None and num_steps=1"),
-    "a path of the wrong length": (
-        GOOD._replace(path=lambda params, key, support, num_steps, *, classes=None: jnp.zeros(num_steps)),
-        {"num_steps": 1},
-        r"path must have a leading axis of num_steps \+ 1 = 3; got shapes \[\(2,\)\]",
+    "queries that see padded queries": (shift(predict=centred), "loss must not depend on masked rows"),
+    "a support whose first row counts": (
+        shift(first_target),
+        "loss in training must not depend on the order of the support, unless uses_support_order",
+    ),
+    "a mask that is ignored": (shift(without_masks), "loss must not depend on masked rows"),
+    "0 * NaN in a mask": (shift(times_mask), "adapt and predict must not depend on what masked rows hold, such as nan"),
+    "weights of the support that are ignored": (
+        shift(lambda support: mean_target(support._replace(weights=None))),
+        "loss in training must not depend on a target of weight 0, such as nan",
+    ),
+    "weights of the query that are ignored": (
+        shift(loss=altered(without_weights)),
+        "loss in training must not depend on a target of weight 0, such as nan",
+    ),
+    "weights that only say yes or no": (shift(yes_or_no), "adapt must count each target of the support by its weight"),
+    "weights that are not relative": (shift(not_relative), "loss in training must be the same where all weights are doubled"),
+    "labels of the query in adapting": (
+        shift(loss=altered(peeking)),
+        r"the metric loss outside training must be loss_fn of what predict says of the query after adapt on the support",
+    ),
+    "labels of the query in adapting, in training": (
+        shift(loss=altered(peeking_in_training)),
+        r"the metric loss in training must be loss_fn of what predict says of the query after adapt on the support",
+    ),
+    "a loss on the support": (shift(loss=altered(on_the_support)), "must be loss_fn of what predict says of the query"),
+    "a key that is not used": (shift(), "got draws='training' and a loss that ignores it", {"draws": "training"}),
+    "a length without its path": (
+        shift(num_steps=1),
+        "path and num_steps must be given together; got no path and num_steps=1",
+    ),
+    "draws that are unknown": (
+        shift(),
+        "draws must be one of nothing, training, always; got 'sometimes'",
+        {"draws": "sometimes"},
+    ),
+}
+PROTOTYPES = {
+    "a mask that is ignored behind its filling, one shot": (
+        prototypes(members_behind_filling),
+        "loss must not depend on masked rows",
+    ),
+    "a label added to the logits": (prototypes(loss=scored(with_labels)), "must be loss_fn of what predict says of the query"),
+    "classes that are ignored in logits": (
+        prototypes(loss=scored(without_classes)),
+        "loss in training must not count rows of classes that are not real",
+    ),
+}
+SOUND = descent()
+DESCENTS = {
+    "a loss that is not its metric, with dropout": (
+        SOUND._replace(loss=altered(twice)(SOUND)),
+        "loss in training must be its metric loss, unless own_objective",
+    ),
+    "classes that are ignored in adapting": (
+        descent(judge=lambda loss_fn, outputs, batch, classes: jmeta.score(loss_fn, outputs, batch)),
+        "loss in training must not count rows of classes that are not real",
+    ),
+    "classes that are ignored in logits of adapting": (
+        descent(judge=in_all_logits),
+        "adapt must leave out the logits of classes that are not real; got the same with and without them",
+    ),
+    "a key that is used": (SOUND, "got draws='nothing' and a loss that changes with it", {"draws": "nothing"}),
+    "dropout that is never on": (
+        SOUND._replace(loss=altered(lambda sound, *task: sound(*task[:3], False))(SOUND)),
+        "got draws='training' and a loss that ignores it",
+    ),
+    "dropout outside training": (
+        SOUND._replace(loss=altered(lambda sound, *task: sound(*task[:3], True))(SOUND)),
+        "loss must be deterministic outside training",
+    ),
+    "dropout in adapting outside training": (
+        descent(drops=lambda training: True)._replace(loss=SOUND.loss),
+        "adapt must be deterministic outside training",
+    ),
+    "one key for all steps": (
+        descent(key_of=lambda key, step: key),
+        "path must draw anew in every step; got [0-9]+ outcomes of one step and [0-9]+ of two from 256 keys",
+    ),
+    "a path without its length": (
+        SOUND._replace(num_steps=None),
+        "path and num_steps must be given together; got a path and num_steps=None",
+    ),
+    "a path that is too short": (
+        SOUND._replace(path=lambda *task, **options: SOUND.path(*task, **options)[1:]),
+        r"path must have a leading axis of num_steps \+ 1 = 4; got shapes \[\(3, 2, 3\)\]",
     ),
     "a path that goes elsewhere": (
-        GOOD._replace(path=lambda params, key, support, num_steps, *, classes=None: jnp.full(num_steps + 1, 9.0)),
-        {"num_steps": 1},
-        "path must pass through adapt after 1 steps",
+        SOUND._replace(path=lambda *task, **options: 2 * SOUND.path(*task, **options)),
+        "path must pass through adapt after num_steps=2 steps",
     ),
+}
+MUTANTS = {
+    **{name: (regression, {}, *row) for name, row in SHIFTS.items()},
+    **{name: (classification, {}, *row) for name, row in PROTOTYPES.items()},
+    **{name: (classification, {"draws": "training"}, *row) for name, row in DESCENTS.items()},
 }
 
 
-@pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.parametrize("name", MUTANTS)
 def test_broken_promises_are_found(name):
-    learner, options, sentence = BROKEN[name]
+    sampler, usual, learner, sentence, *options = MUTANTS[name]
     with pytest.raises(ValueError, match=sentence):
-        testing.check_learner(learner, regression(), **options)
-
-
-def test_the_learner_that_was_broken_keeps_the_protocol():
-    testing.check_learner(GOOD, regression())
-    testing.check_learner(learner_of(plain_mean, predict), regression(), takes_masks=False)
-    testing.check_learner(learner_of(first_row, predict), regression(), uses_support_order=True)
-    testing.check_learner(GOOD._replace(loss=by_key), regression(), uses_key=True)
+        testing.check_learner(learner, sampler(), loss_of(sampler), **usual | dict(*options))
 
 
 def half_gradient(params, key, data, *, step=0):

@@ -487,7 +487,7 @@ def test_no_tracer_leaks():
 
 @pytest.mark.parametrize("name", ["num_steps", "steps_per_chunk", "validate_every", "checkpoint_every"])
 def test_counts_must_be_positive(name):
-    with pytest.raises(ValueError, match=f"{name} must be at least 1; got 0"):
+    with pytest.raises(ValueError, match=f"{name} must be a whole number of at least 1; got 0"):
         run(**{name: 0})
 
 

@@ -35,7 +35,7 @@ def prototypical_networks(encoder: Model, *, loss_fn: LossFn = optax.softmax_cro
     def init(key: jax.Array, episode: Episode) -> Params:
         check_episode(episode)
         check_support_of_classes(episode)
-        return encoder.init(key, episode.support.x)
+        return encoder.init(key, fill_batch(episode.support).x)
 
     def adapt(params: Params, key: jax.Array, support: Batch, *, classes: Mask = None, training: bool = False) -> Adapted:
         support, members = fill_batch(support), one_hot(support, classes)

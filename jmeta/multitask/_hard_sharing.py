@@ -33,7 +33,8 @@ def hard_parameter_sharing(encoder: Model, tasks: Mapping[str, Task]) -> Multita
     models = {name: compose(encoder, tasks[name].head) for name in names}
 
     def init(key: jax.Array, data: Batch | Mapping[str, Batch]) -> Params:
-        x = {name: (data if isinstance(data, Batch) else of_names(names, data, "data")[name]).x for name in names}
+        batches = dict.fromkeys(names, data) if isinstance(data, Batch) else of_names(names, data, "data")
+        x = {name: fill(batch.x, batch.mask) for name, batch in batches.items()}
         # Every head with its own key; the encoder with the first.
         keys = jax.random.split(key, len(names))
         params = {name: models[name].init(head_key, x[name]) for name, head_key in zip(names, keys, strict=True)}

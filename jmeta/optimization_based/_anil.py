@@ -9,7 +9,7 @@ from jmeta._adjoints import Adjoint
 from jmeta._learners import from_params, gradient_based, predict_with
 from jmeta._types import EncoderHead, Episode, Key, Learner, LossFn, Mask, Params
 from jmeta._validation import checked_init
-from jmeta.models import compose
+from jmeta.models import check_encoder_head, compose
 
 
 def anil(
@@ -32,8 +32,10 @@ def anil(
       adjoint: how to differentiate through them; ``unrolled()`` by default.
 
     Raises:
-      ValueError: if ``num_steps`` is negative; from ``init``, if the inner optimiser is not differentiable at a zero gradient.
+      ValueError: if ``model`` is not two models or ``num_steps`` is negative; from ``init``, if the inner optimiser is not
+        differentiable at a zero gradient.
     """
+    check_encoder_head(model)
     encoder, head = model
 
     def init(key: jax.Array, episode: Episode) -> Params:

@@ -9,7 +9,7 @@ from jmeta._adjoints import Adjoint
 from jmeta._learners import from_params, gradient_based
 from jmeta._types import Adapted, EncoderHead, Episode, Key, Learner, LossFn, Mask, Params
 from jmeta._validation import checked_init
-from jmeta.models import compose
+from jmeta.models import check_encoder_head, compose
 
 
 def boil(
@@ -25,8 +25,10 @@ def boil(
       adjoint: how to differentiate through them; ``unrolled()`` by default.
 
     Raises:
-      ValueError: if ``num_steps`` is negative; from ``init``, if the inner optimiser is not differentiable at a zero gradient.
+      ValueError: if ``model`` is not two models or ``num_steps`` is negative; from ``init``, if the inner optimiser is not
+        differentiable at a zero gradient.
     """
+    check_encoder_head(model)
     whole = compose(*model)
 
     def init(key: jax.Array, episode: Episode) -> Params:

@@ -14,6 +14,7 @@ from jmeta._learners import from_params, gradient_based
 from jmeta._paths import Select, chosen_part, merge
 from jmeta._types import Adapted, Episode, Key, Learner, LossFn, Mask, Model, Params
 from jmeta._validation import checked_init
+from jmeta.models import check_model
 
 
 def maml(
@@ -45,9 +46,10 @@ def maml(
         booleans; all of them by default. All get the outer gradient.
 
     Raises:
-      ValueError: if ``num_steps`` is negative; from ``init``, if the inner optimiser is not differentiable at a zero gradient or
-        ``adapts`` chooses nothing.
+      ValueError: if ``model`` is no model or ``num_steps`` is negative; from ``init``, if the inner optimiser is not differentiable
+        at a zero gradient or ``adapts`` chooses nothing.
     """
+    check_model("model", model)
 
     def init(key: jax.Array, episode: Episode) -> Params:
         return checked_init(model, key, episode, loss_fn)

@@ -8,6 +8,7 @@ from jmeta._adjoints import Adjoint
 from jmeta._learners import from_params, gradient_based, predict_with
 from jmeta._types import Episode, Learner, LossFn, Model, Params
 from jmeta._validation import checked_init
+from jmeta.models import check_model
 
 
 def meta_sgd(
@@ -25,8 +26,9 @@ def meta_sgd(
       adjoint: how to differentiate through them; ``unrolled()`` by default.
 
     Raises:
-      ValueError: if ``num_steps`` is negative.
+      ValueError: if ``model`` is no model or ``num_steps`` is negative.
     """
+    check_model("model", model)
 
     def init(key: jax.Array, episode: Episode) -> Params:
         weights = checked_init(model, key, episode, loss_fn)

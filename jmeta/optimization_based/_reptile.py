@@ -14,10 +14,11 @@ from jmeta._adjoints import first_order
 from jmeta._learners import from_params, gradient_based
 from jmeta._paths import Select, chosen_part, merge
 from jmeta._presence import with_presence
-from jmeta._rows import fill_batch
+from jmeta._rows import fill_batch, presence
 from jmeta._scoring import score
 from jmeta._types import Adapted, Batch, Episode, Key, Learner, LossFn, Mask, Metrics, Model, Params
 from jmeta._validation import check_one_task, checked_init
+from jmeta.models import check_model
 
 
 def reptile(
@@ -32,7 +33,7 @@ def reptile(
     r"""Learns initial parameters that are close to every task's adapted ones; no second derivatives.
 
     The loss is :math:`|\theta - \mathrm{sg}(\phi)|^2 / 2`, whose gradient is the paper's :math:`\theta - \phi`. Training adapts on
-    support and query together, as the paper does; testing on the support alone.
+    support and query together, as the paper does; testing and validation on the support alone, with the loss of the query.
 
     Args:
       model: the network.
@@ -43,8 +44,10 @@ def reptile(
       adapts: which parameters move, as for :func:`jmeta.maml`; all by default. The others stay as they were initialised.
 
     Raises:
-      ValueError: if ``num_steps`` is negative or ``batch_size`` below 1; from ``init``, if ``adapts`` chooses nothing.
+      ValueError: if ``model`` is no model, ``num_steps`` is negative or ``batch_size`` below 1; from ``init``, if ``adapts``
+        chooses nothing.
     """
+    check_model("model", model)
 
     def init(key: jax.Array, episode: Episode) -> Params:
         return checked_init(model, key, episode, loss_fn)
@@ -70,12 +73,16 @@ def reptile(
     def loss(
         params: Params, key: jax.Array, episode: Episode, *, step: Any = 0, training: bool = True
     ) -> tuple[jax.Array, Metrics]:
-        del step
+        if not training:
+            return learner.loss(params, key, episode, step=step, training=False)
         check_one_task(episode)
         rows = fill_batch(jax.tree.map(lambda *parts: jnp.concatenate(parts), *_alike(episode.support, episode.query)))
-        adapted = jax.lax.stop_gradient(learner.adapt(params, key, rows, classes=episode.classes, training=training))
+        adapted = jax.lax.stop_gradient(learner.adapt(params, key, rows, classes=episode.classes, training=True))
         outputs = learner.predict(jax.lax.stop_gradient(params), adapted, rows.x, mask=rows.mask)
         distance = optax.tree.norm(optax.tree.sub(moving(params), adapted), squared=True) / 2
+        if (present := presence(rows)) is not None:
+            # An inner optimiser that decays weights moves them without a row too.
+            distance = jnp.where(present, distance, 0)
         value = score(loss_fn, outputs, rows, episode.classes)
         return distance, with_presence({"loss": value, "distance": distance}, rows)
 

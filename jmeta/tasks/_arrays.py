@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 from jmeta._rows import count_rows
 from jmeta._types import Batch, Episode, Sampler
-from jmeta._validation import check_counts, check_numbers, kinds, not_finite, shapes
+from jmeta._validation import check_counts, check_numbers, check_storable, kinds, shapes
 
 
 def from_arrays(x: Any, y: ArrayLike, *, ways: int, shots: int, queries: int, rotations: bool = False) -> Sampler:
@@ -68,6 +68,8 @@ def from_classes(
     """
     check_counts(ways=ways, shots=shots, queries=queries)
     classes, most = jax.tree.leaves(x)[0].shape[:2]
+    if np.shape(counts) != (classes,) or np.max(counts) > most:
+        raise ValueError(f"counts must be [classes], at most {most} examples for each of {classes} classes; got {counts}.")
     available = classes * (4 if rotations else 1)
     if ways > available:
         raise ValueError(f"ways must be at most the number of classes; got ways={ways} and {available} classes.")
@@ -109,7 +111,10 @@ def on_host(name: str, values: Any) -> Any:
       ValueError: if something is not made of numbers.
     """
     if isinstance(values, list):
-        values = np.asarray(values)
+        try:
+            values = np.asarray(values)
+        except ValueError as error:
+            raise ValueError(f"{name} must have rows of one shape; got a list of different ones.") from error
     check_numbers(name, values)
     return jax.tree.map(np.asarray, values)
 
@@ -134,5 +139,4 @@ def _check_arrays(x: Any, y: np.ndarray) -> None:
         raise ValueError("x must hold at least one example; got none.")
     if any(0 in leaf.shape for leaf in jax.tree.leaves(x)):
         raise ValueError(f"x must hold at least one number per example; got {shapes(x)}.")
-    if wrong := not_finite(x):
-        raise ValueError(f"x must be finite; got {wrong} values that are NaN or infinite.")
+    check_storable("x", x)

@@ -10,7 +10,16 @@ from jax.typing import ArrayLike
 
 from jmeta._rows import count_rows
 from jmeta._types import Batch, Episode, Sampler
-from jmeta._validation import check_counts, check_numbers, check_rows, kinds, not_finite
+from jmeta._validation import (
+    check_counts,
+    check_episode,
+    check_numbers,
+    check_rows,
+    check_storable,
+    check_weights,
+    kinds,
+    those_that_count,
+)
 from jmeta.tasks._arrays import as_float, on_host
 from jmeta.tasks._batching import pad_episode
 
@@ -45,7 +54,8 @@ def minibatches(x: Any, y: Any, size: int, *, weights: Any = None) -> Sampler:
       weights: what each target counts, as in :class:`jmeta.Batch`; 0 where it is missing, whatever ``y`` holds there.
 
     Raises:
-      ValueError: if shapes do not match, ``x`` is not finite, or ``size`` is no whole number between 1 and n.
+      ValueError: if shapes do not match, ``x`` or a target that counts is not finite, or ``size`` is no whole number between 1 and
+        n.
     """
     targets, counts = (None if tree is None else on_host(name, tree) for name, tree in (("y", y), ("weights", weights)))
     batch = Batch(on_host("x", x), targets, None, counts)
@@ -54,13 +64,13 @@ def minibatches(x: Any, y: Any, size: int, *, weights: Any = None) -> Sampler:
     rows = count_rows(batch.x)
     if size > rows:
         raise ValueError(f"size must be at most the number of examples; got size={size} and {rows} examples.")
-    if wrong := not_finite(batch.x):
-        raise ValueError(f"x must be finite; got {wrong} values that are NaN or infinite.")
+    check_storable("x", batch.x)
+    check_weights("weights", batch.weights)
+    check_storable("y", those_that_count(batch.y, batch.weights))
 
     def sample(data: Batch, key: jax.Array) -> Batch:
         drawn = jax.lax.top_k(jax.random.uniform(key, (rows,)), size)[1]
-        found = jax.tree.map(lambda leaf: leaf[drawn], data)
-        return found._replace(x=jax.tree.map(as_float, found.x))
+        return _as_floats(jax.tree.map(lambda leaf: leaf[drawn], data))
 
     return Sampler(jax.tree.map(jnp.asarray, batch), sample)
 
@@ -126,8 +136,7 @@ def episodes_from(
 
         def part(start: int, stop: int) -> Batch:
             chosen = rows[:, start:stop].reshape(-1)
-            found = jax.tree.map(lambda leaf: leaf[chosen], data.examples)
-            found = found._replace(x=jax.tree.map(as_float, found.x))
+            found = _as_floats(jax.tree.map(lambda leaf: leaf[chosen], data.examples))
             return found._replace(mask=real[:, start:stop].reshape(-1)) if masked else found
 
         classes = None if ways is None else counts > 0
@@ -145,6 +154,8 @@ def _finite(data: Any, size: int, at: Any) -> Sampler:
 
 
 def _of_episodes(tasks: Sequence[Episode], ways: int | None) -> Sampler:
+    for task in tasks:
+        check_episode(task)
     most = {name: max(count_rows(getattr(task, name).x) for task in tasks) for name in ("support", "query")}
     padded = [pad_episode(task, **most, ways=ways)._replace(task=None) for task in tasks]
     stacked = _stacked(padded)
@@ -154,16 +165,21 @@ def _of_episodes(tasks: Sequence[Episode], ways: int | None) -> Sampler:
 
     def at(data: Episode, index: jax.Array, key: jax.Array) -> Episode:
         del key
-        return jax.tree.map(lambda leaf: leaf[index], data)._replace(task=index)
+        support, query, classes, _ = jax.tree.map(lambda leaf: leaf[index], data)
+        return Episode(_as_floats(support), _as_floats(query), classes, index)
 
     return _finite(stacked, len(tasks), at)
+
+
+def _as_floats(batch: Batch) -> Batch:
+    return batch._replace(x=jax.tree.map(as_float, batch.x))
 
 
 def _listed(tasks: Sequence[Any] | Batch, groups: ArrayLike | None) -> list[Batch]:
     """Gives the examples of each task, on the host."""
     if isinstance(tasks, Batch):
         _check_part("tasks", tasks)
-        column, rows = np.asarray(groups), count_rows(tasks.x)
+        column, rows = _column(groups), count_rows(tasks.x)
         if column.shape != (rows,):
             raise ValueError(f"groups must be [n] with one entry per row; got {column.shape} for {rows} rows.")
         order = np.argsort(column, kind="stable")
@@ -177,6 +193,16 @@ def _listed(tasks: Sequence[Any] | Batch, groups: ArrayLike | None) -> list[Batc
     return [jax.tree.map(np.asarray, task) for task in found]
 
 
+def _column(groups: Any) -> np.ndarray:
+    column = np.asarray(groups)
+    if column.dtype == object and all(isinstance(group, str) for group in column.flat):
+        column = column.astype(str)
+    # NaN is no group, and would be one for each row.
+    if column.dtype.kind not in "iubU":
+        raise ValueError(f"groups must hold integers or strings; got dtype {column.dtype}.")
+    return column
+
+
 def _check_part(name: str, task: Any) -> None:
     if not isinstance(task, Batch):
         raise ValueError(f"{name} must be a Batch(x, y); got {type(task).__name__}.")
@@ -184,8 +210,9 @@ def _check_part(name: str, task: Any) -> None:
     check_rows(name, task)
     if task.mask is not None:
         raise ValueError(f"{name} must hold real rows alone, without a mask; a target that is missing has weight 0.")
-    if wrong := not_finite(task.x):
-        raise ValueError(f"{name}.x must be finite; got {wrong} values that are NaN or infinite.")
+    check_storable(f"{name}.x", task.x)
+    check_weights(f"{name}.weights", task.weights)
+    check_storable(f"{name}.y", those_that_count(task.y, task.weights))
 
 
 def _cells(tasks: list[Batch], ways: int | None) -> tuple[Cells, int]:

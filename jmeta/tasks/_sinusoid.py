@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jmeta._types import Batch, Episode, Sampler
+from jmeta._validation import check_counts
 
 
 def sinusoid(
@@ -26,15 +27,14 @@ def sinusoid(
       x: the interval of the inputs.
 
     Raises:
-      ValueError: if ``shots`` or ``queries`` is below 1, or an interval is empty.
+      ValueError: if ``shots`` or ``queries`` is no whole number of at least 1, or an interval is empty.
 
     >>> import jax
     >>> sampler = sinusoid(shots=5, queries=20)
     >>> sampler.sample(sampler.data, jax.random.key(0)).query.x.shape
     (20, 1)
     """
-    if shots < 1 or queries < 1:
-        raise ValueError(f"shots and queries must be at least 1; got shots={shots} and queries={queries}.")
+    check_counts(shots=shots, queries=queries)
     for name, (low, high) in {"amplitude": amplitude, "phase": phase, "x": x}.items():
         if not low <= high:
             raise ValueError(f"{name} must be an interval (low, high); got ({low}, {high}).")

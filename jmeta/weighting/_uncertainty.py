@@ -11,6 +11,9 @@ from jmeta._named import per_task
 from jmeta._rows import like
 from jmeta._types import Tasks, Weighting
 
+# A loss of exactly 0 lets its log-variance fall without end; the weight has to stay a number, because infinity times 0 is NaN.
+LEAST = -80.0
+
 
 class UncertaintyState(NamedTuple):
     """Attributes: ``log_variances [tasks]``, the state of their optimiser, and the ``factors [tasks]`` of their losses."""
@@ -53,7 +56,7 @@ def uncertainty_weighting(
         state: UncertaintyState, losses: jax.Array, *, present: jax.Array, key: jax.Array, pullback: Any
     ) -> tuple[jax.Array, Any]:
         del key, pullback
-        weights = state.factors * jnp.exp(-state.log_variances)
+        weights = state.factors * jnp.exp(-jnp.maximum(state.log_variances, LEAST))
         gradient = 0.5 - weights * losses
         updates, optimizer_state = jax.vmap(optimizer.update)(gradient, state.optimizer_state, state.log_variances)
         log_variances = jnp.asarray(optax.apply_updates(state.log_variances, updates))

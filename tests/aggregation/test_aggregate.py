@@ -1,5 +1,6 @@
 """Surgery between the tasks of a multi-task model, of a meta-batch, and of a meta-batch of several kinds."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +11,7 @@ import jmeta
 from jmeta import aggregation
 
 KEY = jax.random.key(0)
+OF_THREE = {"losses": jnp.zeros(3), "present": jnp.ones(3, bool), "key": KEY}
 cross_entropy = optax.softmax_cross_entropy_with_integer_labels
 
 
@@ -74,7 +76,7 @@ def test_surgery_on_the_shared_encoder_of_a_heterogeneous_meta_batch_is_the_naiv
     objectives = {name: jmeta.over_tasks(of_kind(name)) for name in LEARNERS}
     optimizer = jmeta.aggregate(aggregation.pcgrad(shuffle=False), optax.sgd(1.0), own=aggregation.sum())
     step = jax.jit(jmeta.make_step(jmeta.task_gradients(objectives), optimizer))
-    state, metrics = step(jmeta.init_state(params, optimizer, KEY), data)
+    state, metrics = step(jmeta.init_state(params, optimizer, KEY, tasks=5), data)
 
     tasks = [("curves", 0), ("curves", 1), ("curves", 2), ("kinds", 0), ("kinds", 1)]
     single = {name: jax.jit(jax.grad(lambda params, task, name=name: of_kind(name)(params, KEY, task)[0])) for name in LEARNERS}
@@ -119,24 +121,24 @@ def test_every_weighting_and_aggregator_serves_both_kinds_of_task(x64, tasks):
     results = {}
     for name, weighting in weightings.items():
         step = jax.jit(jmeta.make_step(jmeta.task_losses(objective), optax.sgd(0.1), weighting=weighting))
-        results[name], _ = step(jmeta.init_state(params, optax.sgd(0.1), KEY, weighting=weighting, num_tasks=count), data)
+        results[name], _ = step(jmeta.init_state(params, optax.sgd(0.1), KEY, weighting=weighting, tasks=count), data)
     for name, optimizer in aggregations.items():
         step = jax.jit(jmeta.make_step(jmeta.task_gradients(objective), optimizer))
-        results[name], _ = step(jmeta.init_state(params, optimizer, KEY), data)
+        results[name], _ = step(jmeta.init_state(params, optimizer, KEY, tasks=count), data)
     total = lambda params: jmeta.task_losses(objective)(params, KEY, data)[0].sum()  # noqa: E731
     expected = jax.tree.map(lambda p, g: p - 0.1 * g, params, jax.jit(jax.grad(total))(params))
     for name in ("equal", "sum", "own", "mean"):
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), results[name].params, expected)
+        chex.assert_trees_all_close(results[name].params, expected, rtol=1e-10, atol=1e-12)
     # Log-variances start at 0: every weight is one half.
     halfway = jax.tree.map(lambda p, q: (p + q) / 2, params, expected)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), results["uncertainty"].params, halfway)
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(results["pcgrad"].params))
+    chex.assert_trees_all_close(results["uncertainty"].params, halfway, rtol=1e-10, atol=1e-12)
+    chex.assert_tree_all_finite(results["pcgrad"].params)
 
 
 def test_the_optimiser_keeps_moments_of_the_combined_gradient_alone():
     optimizer = jmeta.aggregate(aggregation.sum(), optax.adam(0.1))
-    state = optimizer.init({"w": jnp.zeros(2)})
-    _, state = optimizer.update({"w": jnp.ones((3, 2))}, state, {"w": jnp.zeros(2)}, losses=jnp.zeros(3), key=KEY)
+    state = optimizer.init({"w": jnp.zeros(2)}, 3)
+    _, state = optimizer.update({"w": jnp.ones((3, 2))}, state, {"w": jnp.zeros(2)}, **OF_THREE)
     # (1 - b1) times the sum of three ones.
     np.testing.assert_allclose(optax.tree.get(state, "mu")["w"], 0.3, rtol=1e-6)
 
@@ -144,13 +146,21 @@ def test_the_optimiser_keeps_moments_of_the_combined_gradient_alone():
 def test_own_needs_an_encoder_and_a_head():
     optimizer = jmeta.aggregate(jmeta.pcgrad(), optax.sgd(0.1), own=aggregation.sum())
     with pytest.raises(ValueError, match="own needs parameters that are an EncoderHead; got dict"):
-        optimizer.init({"w": jnp.zeros(2)})
+        optimizer.init({"w": jnp.zeros(2)}, 3)
 
 
 def test_an_aggregator_that_leaves_the_task_axis_is_refused():
-    optimizer = jmeta.aggregate(optax.with_extra_args_support(optax.identity()), optax.sgd(0.1))
+    leaves_all = jmeta.Aggregator(lambda tasks: (), lambda gradients, state, **given: (gradients, state))
+    optimizer = jmeta.aggregate(leaves_all, optax.sgd(0.1))
     params = {"w": jnp.zeros(2)}
     with pytest.raises(
         ValueError, match=r"an aggregator must remove the task axis; got a combined gradient \(3, 2\) for a parameter \(2,\)"
     ):
-        optimizer.update({"w": jnp.ones((3, 2))}, optimizer.init(params), params, losses=jnp.zeros(3), key=KEY)
+        optimizer.update({"w": jnp.ones((3, 2))}, optimizer.init(params, 3), params, **OF_THREE)
+
+
+@pytest.mark.parametrize("place", ["shared", "own"])
+def test_an_optimiser_in_the_place_of_an_aggregator_is_refused(place):
+    parts = {"shared": aggregation.sum(), "own": aggregation.sum()} | {place: optax.sgd(0.1)}
+    with pytest.raises(ValueError, match=r"shared and own must be aggregators, such as pcgrad\(\); got an optax transformation"):
+        jmeta.aggregate(optimizer=optax.sgd(0.1), **parts)

@@ -5,7 +5,6 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,10 +28,15 @@ def naive(gradients, orders):
     return total
 
 
+def known(rows, key):
+    """What an aggregator is told besides: no task of these is absent."""
+    return {"losses": jnp.zeros(len(rows)), "present": jnp.ones(len(rows), bool), "key": key}
+
+
 def combine(aggregator, rows, key=None):
     """Applies an aggregator to rows that are split over two leaves of a tree."""
     tree = {"matrix": rows[:, :4].reshape(-1, 2, 2), "vector": rows[:, 4:]}
-    combined, _ = aggregator.update(tree, aggregator.init(None), None, losses=None, key=key)
+    combined, _ = aggregator.combine(tree, aggregator.init(len(rows)), **known(rows, key))
     return np.concatenate([np.ravel(combined["matrix"]), combined["vector"]])
 
 
@@ -63,7 +67,7 @@ def test_shuffled_it_is_the_loop_in_every_order_there_is(x64):
 
 
 def combine_traced(aggregator, rows, key):
-    return aggregator.update({"rows": rows}, aggregator.init(None), None, losses=None, key=key)[0]["rows"]
+    return aggregator.combine({"rows": rows}, aggregator.init(len(rows)), **known(rows, key))[0]["rows"]
 
 
 def test_two_tasks_have_a_closed_form_in_any_order(x64):
@@ -115,10 +119,29 @@ def test_own_aggregators_of_the_gramian_are_weights(x64):
     """``weighted_by_gramian`` gives the products of all leaves together and takes one weight per task."""
     rows = draw(3)
     seen = []
-    half = aggregation.weighted_by_gramian(lambda gramian, key: seen.append(gramian) or jnp.array([0.5, 0.0, 2.0]))
+    weigh = lambda gramian, state, **known: (seen.append((gramian, known)) or jnp.array([0.5, 0.0, 2.0]), state)  # noqa: E731
+    half = aggregation.weighted_by_gramian(weigh)
     np.testing.assert_allclose(combine(half, jnp.asarray(rows)), 0.5 * rows[0] + 2 * rows[2], rtol=1e-12)
-    np.testing.assert_allclose(seen[0], rows @ rows.T, rtol=1e-12)
-    assert isinstance(half, optax.GradientTransformationExtraArgs)
+    np.testing.assert_allclose(seen[0][0], rows @ rows.T, rtol=1e-12)
+    assert set(seen[0][1]) == {"losses", "present", "key"}
+    assert isinstance(half, jmeta.Aggregator)
+
+
+def test_a_map_from_the_gramian_may_remember(x64):
+    """The state is made for the number of tasks, or for their names, and is what the map returned last."""
+    count_steps = aggregation.weighted_by_gramian(
+        lambda gramian, state, **known: (state, state + 1), init=lambda tasks: jnp.full(tasks, 2.0)
+    )
+    rows = jnp.asarray(draw(3))
+    first, state = count_steps.combine({"rows": rows}, count_steps.init(3), **known(rows, KEY))
+    second, _ = count_steps.combine({"rows": rows}, state, **known(rows, KEY))
+    np.testing.assert_allclose(first["rows"], 2 * rows.sum(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(second["rows"], 3 * rows.sum(axis=0), rtol=1e-12)
+
+
+def test_a_gramian_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="gradients must hold a parameter to be compared by; got none"):
+        aggregation.gramian({"a": {}, "b": None})
 
 
 # Below one block, between one and two, and several blocks of 4096 with and without columns left over; 15 tasks take one product

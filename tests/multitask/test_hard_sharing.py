@@ -1,5 +1,6 @@
 """Hard parameter sharing between a regression and a classification of different sizes."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -64,7 +65,7 @@ def test_task_gradients_are_those_of_the_tasks_alone_with_zeros_for_the_other_he
     for row, name in enumerate(["kind", "pose"]):
         expected = jax.grad(lambda params: by_hand(params, data())[name])(params)  # noqa: B023
         got = jax.tree.map(lambda leaf: leaf[row], gradients)  # noqa: B023
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-14), got, expected)
+        chex.assert_trees_all_close(got, expected, rtol=1e-10, atol=1e-14)
     assert not gradients.head["pose"][0].any()
     assert not gradients.head["kind"][1].any()
 
@@ -73,6 +74,8 @@ def test_joint_losses_are_those_of_the_tasks_on_their_common_input(x64):
     params = MODEL.init(KEY, data())
     x, y = data()["pose"].x, {"pose": data()["pose"].y, "kind": jnp.arange(5) % 3}
     mask = jnp.arange(5) < 4
+    shared = MODEL.init(KEY, jmeta.Batch(x, y, mask))
+    chex.assert_trees_all_equal_shapes_and_dtypes(shared, params)
     losses, metrics = MODEL.joint_losses(params, KEY, jmeta.Batch(x, y, mask))
     expected = by_hand(params, {name: jmeta.Batch(x[:4], y[name][:4]) for name in y})
     np.testing.assert_allclose(losses, [expected["kind"], expected["pose"]], rtol=1e-12)
@@ -94,7 +97,13 @@ def test_the_encoder_runs_once_for_tasks_that_share_their_input():
 def test_bad_tasks_and_data_are_refused():
     with pytest.raises(ValueError, match="tasks must name at least one task; got an empty mapping"):
         jmeta.hard_parameter_sharing(linear(4), {})
-    with pytest.raises(ValueError, match=r"data must have an entry for each of \['kind', 'pose'\]; got \['pose'\]"):
+    with pytest.raises(ValueError, match=r"data must be a mapping with an entry for each of \['kind', 'pose'\]; got \['pose'\]"):
         MODEL.init(KEY, {"pose": data()["pose"]})
+    with pytest.raises(ValueError, match=r"data must be one Batch\(x, \{name: y\}\) for joint losses; got dict"):
+        MODEL.joint_losses(None, KEY, data())
+    with pytest.raises(ValueError, match=r"y must be a mapping with an entry for each of \['kind', 'pose'\]; got ArrayImpl"):
+        MODEL.joint_losses(MODEL.init(KEY, data()), KEY, data()["pose"])
+    with pytest.raises(ValueError, match=r"name must be a task among \['kind', 'pose'\]; got 'age'"):
+        MODEL.predict(MODEL.init(KEY, data()), "age", data()["pose"].x)
     with pytest.raises(ValueError, match="outputs and targets must have one shape"):
         MODEL.objectives["pose"](MODEL.init(KEY, data()), KEY, data()["pose"]._replace(y=jnp.ones(5)))

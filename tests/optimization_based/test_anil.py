@@ -1,5 +1,6 @@
 """ANIL: the head adapts, both parts get the outer gradient."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,6 +28,7 @@ def episode():
     return jmeta.Episode(
         jmeta.Batch(jax.random.normal(keys[0], (6, 2)), jnp.arange(6) % 3),
         jmeta.Batch(jax.random.normal(keys[1], (5, 2)), jnp.arange(5) % 3),
+        jnp.ones(3, bool),
     )
 
 
@@ -75,6 +77,16 @@ def test_path_holds_heads_and_passes_through_adapt(x64):
     np.testing.assert_allclose(path[2], learner.adapt(params, KEY, episode().support), rtol=1e-12)
 
 
+def test_it_is_maml_that_adapts_the_head(x64):
+    anil = jmeta.anil(PARTS, cross_entropy, optax.sgd(0.5), num_steps=2)
+    maml = jmeta.maml(
+        jmeta.compose(*PARTS), cross_entropy, optax.sgd(0.5), num_steps=2, adapts=jmeta.EncoderHead(encoder=False, head=True)
+    )
+    params = anil.init(KEY, episode())
+    got, expected = (jax.jit(jax.value_and_grad(learner.loss, has_aux=True))(params, KEY, episode()) for learner in (anil, maml))
+    chex.assert_trees_all_close(got, expected, rtol=1e-12, atol=1e-15)
+
+
 def test_unsafe_inner_optimizer_is_refused():
     with pytest.raises(ValueError, match="inner_optimizer has no finite derivative"):
-        jmeta.anil(PARTS, cross_entropy, optax.adam(0.1))
+        jmeta.anil(PARTS, cross_entropy, optax.adam(0.1)).init(KEY, episode())

@@ -1,5 +1,6 @@
 """Reptile: the sign, the data it adapts on, and its mini-batches."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,6 +53,37 @@ def test_one_outer_step_moves_towards_the_mean_of_the_adapted_parameters(x64):
     assert np.linalg.norm(state.params["w"] - adapted) < np.linalg.norm(start - adapted)
 
 
+def test_outside_training_the_query_judges_what_was_learnt_from_the_support(x64):
+    """A validation loss of rows that were adapted on would choose whatever fits them fastest."""
+    learner, episode = jmeta.reptile(MODEL, jmeta.squared_error, optax.sgd(0.1)), jax.tree.map(lambda leaf: leaf[0], episodes(1))
+    params = learner.init(KEY, episode)
+    adapted = adapted_by_hand(np.ones((2, 1)), episode._replace(query=jax.tree.map(lambda leaf: leaf[:0], episode.query)))
+    expected = np.square(np.tanh(episode.query.x) @ adapted - episode.query.y).mean()
+    value, metrics = learner.loss(params, KEY, episode, training=False)
+    np.testing.assert_allclose((value, metrics["loss"]), expected, rtol=1e-10)
+    sampler = jmeta.Sampler((), lambda data, key: episode)
+    found = jmeta.validator(learner, sampler, metric=jmeta.squared_error, episodes=2)(params)
+    np.testing.assert_allclose((found["loss"], found["squared_error"]), expected, rtol=1e-10)
+
+
+def test_only_the_chosen_parameters_move(x64):
+    """The others take part in predicting, and stay as they were initialised."""
+    model = jmeta.Model(
+        lambda key, x: {"w": jnp.ones((2, 1)), "scale": jnp.full(2, 0.5)},
+        lambda params, x, *, key=None, mask=None: jnp.tanh(x * params["scale"][None] * 2) @ params["w"],
+    )
+    learner = jmeta.reptile(model, jmeta.squared_error, optax.sgd(0.1), adapts=lambda path: path == "w")
+    episode = jax.tree.map(lambda leaf: leaf[0], episodes(1))
+    params = learner.init(KEY, episode)
+    (value, _), gradient = jax.jit(jax.value_and_grad(learner.loss, has_aux=True))(params, KEY, episode)
+    moved = np.ones((2, 1)) - adapted_by_hand(np.ones((2, 1)), episode)
+    chex.assert_trees_all_close(gradient, {"w": moved, "scale": np.zeros(2)}, rtol=1e-10)
+    np.testing.assert_allclose(value, np.square(moved).sum() / 2, rtol=1e-10)
+    assert learner.adapt(params, KEY, episode.support)["scale"] is None
+    with pytest.raises(ValueError, match="adapts must choose at least one leaf; got none of scale, w"):
+        jmeta.reptile(model, jmeta.squared_error, optax.sgd(0.1), adapts=lambda path: path == "head").init(KEY, episode)
+
+
 def test_mini_batches_are_real_rows_drawn_without_replacement():
     """One inner step on a mean: with targets that are powers of two the drawn rows can be read off the update."""
     model = jmeta.Model(
@@ -81,5 +113,5 @@ def test_a_mini_batch_larger_than_the_task_takes_all_rows(x64):
 
 
 def test_bad_batch_size_is_refused():
-    with pytest.raises(ValueError, match="batch_size must be at least 1; got 0"):
+    with pytest.raises(ValueError, match="batch_size must be a whole number of at least 1; got 0"):
         jmeta.reptile(MODEL, jmeta.squared_error, optax.sgd(0.1), batch_size=0)

@@ -5,6 +5,7 @@ import hashlib
 import hypothesis
 import hypothesis.strategies as st
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -47,10 +48,10 @@ def test_episodes_are_balanced_disjoint_and_true_to_their_labels(counts, data, s
     queries = data.draw(st.integers(1, min(counts) - shots))
     x, y = marked(counts, [10 * index + 5 for index in range(len(counts))])
     sampler = jmeta.from_arrays(x if rows else x[:, None], y, ways=ways, shots=shots, queries=queries)
-    episode = jax.tree.map(np.asarray, sampler.sample(sampler.data, jax.random.key(seed)))
+    episode = jax.tree.map(np.asarray, jax.jit(sampler.sample)(sampler.data, jax.random.key(seed)))
     support, query = (pairs(batch.x.reshape(-1, 2)) for batch in episode[:2])
     assert episode.support.mask is None
-    assert episode.classes is None
+    np.testing.assert_array_equal(episode.classes, [True] * ways)
     np.testing.assert_array_equal(np.bincount(episode.support.y, minlength=ways), [shots] * ways)
     np.testing.assert_array_equal(np.bincount(episode.query.y, minlength=ways), [queries] * ways)
     # No example twice, none that does not exist, in support and query together.
@@ -169,7 +170,7 @@ def test_rotations_count_as_classes_and_need_squares():
     x, y = images().reshape(12, 5, 5, 1), np.repeat(np.arange(3), 4)
     with pytest.raises(ValueError, match="got ways=13 and 12 classes"):
         jmeta.from_arrays(x, y, ways=13, shots=1, queries=1, rotations=True)
-    with pytest.raises(ValueError, match=r"square images .* got \('n', 5, 4, 1\)"):
+    with pytest.raises(ValueError, match=r"square images .* got float32\[3, 4, 5, 4, 1\] by class"):
         jmeta.from_arrays(x[:, :, :4], y, ways=2, shots=1, queries=1, rotations=True)
 
 
@@ -181,7 +182,7 @@ def test_an_episode_is_the_same_on_every_stack(wrap):
     x = (np.arange(63 * 16) % 251).astype(np.uint8).reshape(63, 4, 4, 1)
     sampler = jmeta.from_arrays(x, np.arange(63) % 7, ways=3, shots=2, queries=3, rotations=True)
     digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(wrap(sampler.sample)(sampler.data, jax.random.key(7))):
+    for leaf in jax.tree.leaves(wrap(sampler.sample)(sampler.data, jax.random.key(7))[:2]):
         digest.update(np.ascontiguousarray(leaf).tobytes())
     assert digest.hexdigest()[:16] == "d88119b40bb1772f"
 
@@ -196,9 +197,99 @@ def test_an_episode_is_the_same_on_every_stack(wrap):
         (np.full((4, 2), np.inf), np.zeros(4, int), {}, "x must be finite; got 8"),
         (np.zeros((4, 2)), np.zeros(4, int), {"queries": 4}, "got 1 [+] 4 and class 0 with 4"),
         (np.zeros((4, 2)), np.zeros(4, int), {"ways": 2}, "got ways=2 and 1 classes"),
-        (np.zeros((4, 2)), np.zeros(4, int), {"shots": 0}, "shots must be at least 1; got 0"),
+        (np.zeros((4, 2)), np.zeros(4, int), {"shots": 0}, "shots must be a whole number of at least 1; got 0"),
     ],
 )
 def test_arrays_that_make_no_episode_are_refused(x, y, options, message):
     with pytest.raises(ValueError, match=message):
         jmeta.from_arrays(x, y, **({"ways": 1, "shots": 1, "queries": 1} | options))
+
+
+@pytest.mark.parametrize(
+    "build",
+    [lambda x: {"ids": x, "there": x > 0}, lambda x: (x, x[:, :1]), lambda x: [*map(list, x.tolist())]],
+    ids=["dict", "tuple", "list"],
+)
+def test_examples_may_be_trees_of_arrays_and_lists_of_numbers(build):
+    x, y = marked()
+    sampler = jmeta.from_arrays(build(x), y.tolist(), ways=2, shots=2, queries=1)
+    episode = jax.tree.map(np.asarray, sampler.sample(sampler.data, jax.random.key(0)))
+    rows = pairs(jax.tree.leaves(episode.support.x)[0]) + pairs(jax.tree.leaves(episode.query.x)[0])
+    assert len({*rows}) == 6
+    assert {*rows} <= {*pairs(x)}
+    if isinstance(episode.support.x, dict):
+        np.testing.assert_array_equal(episode.support.x["there"], episode.support.x["ids"] > 0)
+    if isinstance(episode.support.x, tuple):
+        np.testing.assert_array_equal(episode.support.x[1], episode.support.x[0][:, :1])
+
+
+def sparse():
+    return pytest.importorskip("scipy.sparse").csr_matrix(np.eye(4))
+
+
+def dense_type(dtype, value):
+    return lambda: jnp.full((4, 2), value, dtype)
+
+
+UNFIT = {
+    "nothing": (lambda: None, "x must hold arrays; got None"),
+    "an empty tree": (dict, "x must hold arrays; got dict"),
+    "a text": (lambda: "images", "x must hold arrays; got str"),
+    "texts": (lambda: np.array(["a", "b", "c", "d"]), "x must hold numbers; got dtype <U1"),
+    "texts in a list": (lambda: [*"abcd"], "x must hold numbers; got dtype <U1"),
+    "objects": (lambda: np.array([None, 1, 2, 3], object), "x must hold numbers; got dtype object"),
+    "dates": (lambda: np.array(["2020-01-01"] * 4, "datetime64[D]"), r"x must hold numbers; got dtype datetime64\[D\]"),
+    "a sparse matrix": (sparse, "x must hold numpy or jax arrays; got csr_matrix: make it one, a sparse one dense"),
+    "rows of different lengths": (lambda: [[1.0], [1.0, 2.0], [1.0], [1.0]], "x must have rows of one shape; got a list"),
+    "a list in a dict": (lambda: {"x": [1.0, 2, 3, 4]}, "x must hold arrays; got float"),
+    "NaN of bfloat16": (dense_type(jnp.bfloat16, jnp.nan), "x must be finite; got 8 values that are NaN or infinite"),
+    "infinity of float16": (dense_type(jnp.float16, jnp.inf), "x must be finite; got 8 values that are NaN or infinite"),
+    "infinity of eight bits": (dense_type(jnp.float8_e5m2, jnp.inf), "x must be finite; got 8 values that are NaN or infinite"),
+    "NaN of complex numbers": (dense_type(jnp.complex64, complex(0, np.nan)), "x must be finite; got 8 values"),
+    "NaN in one leaf": (lambda: {"a": np.ones((4, 1)), "b": np.full((4, 1), np.nan)}, "x must be finite; got 4 values"),
+    "numbers beyond 32 bits": (lambda: np.array([0, 1, 2, -(2**31) - 1]), "x must fit into int32; got int64 from -2147483649 to 2"),
+    "numbers beyond float32": (lambda: np.array([0, 1, 2, 1e39]), r"x must fit into float32; got float64 from 0.0 to 1e\+39"),
+    "no number in an example": (lambda: np.zeros((4, 0)), r"x must hold at least one number per example; got \(4, 0\)"),
+    "scalars": (
+        lambda: {"a": np.ones((4, 1)), "b": np.ones(())},
+        r"y must be \[n\] with one label per row of x; got y \(4,\) and x",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_what_is_no_array_of_finite_numbers_is_refused(name):
+    build, message = UNFIT[name]
+    with pytest.raises(ValueError, match=message) as error:
+        jmeta.from_arrays(build(), np.zeros(4, int), ways=1, shots=1, queries=1)
+    assert "\n" not in str(error.value)
+
+
+def test_numbers_that_fit_into_32_bits_are_kept():
+    x = np.array([[2**31 - 1], [-(2**31)]])
+    sampler = jmeta.from_arrays(x, np.zeros(2, int), ways=1, shots=1, queries=1)
+    assert sorted(np.ravel(sampler.data["x"])) == [-(2**31), 2**31 - 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ways": 2.5}, "ways must be a whole number of at least 1; got 2.5"),
+        ({"shots": "1"}, "shots must be a whole number of at least 1; got '1'"),
+        ({"queries": True}, "queries must be a whole number of at least 1; got True"),
+        ({"queries": float("nan")}, "queries must be a whole number of at least 1; got nan"),
+    ],
+)
+def test_counts_are_whole_numbers(options, message):
+    with pytest.raises(ValueError, match=message):
+        jmeta.from_arrays(np.ones((4, 2)), np.zeros(4, int), **{"ways": 1, "shots": 1, "queries": 1} | options)
+    with pytest.raises(ValueError, match=message):
+        from_classes(np.ones((1, 4, 2)), np.array([4]), **{"ways": 1, "shots": 1, "queries": 1} | options)
+    sampler = jmeta.from_arrays(np.ones((4, 2)), np.zeros(4, int), ways=np.int64(1), shots=np.int32(1), queries=1)
+    assert sampler.sample(sampler.data, jax.random.key(0)).query.x.shape == (1, 2)
+
+
+@pytest.mark.parametrize("counts", [[4, 4], [5]])
+def test_counts_of_classes_are_those_of_the_examples(counts):
+    with pytest.raises(ValueError, match=r"counts must be \[classes\], at most 4 examples for each of 1 classes; got"):
+        from_classes(np.ones((1, 4, 2)), np.array(counts), ways=1, shots=1, queries=1)

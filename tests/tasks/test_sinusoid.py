@@ -112,8 +112,8 @@ def test_support_and_query_share_one_curve_and_no_input():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"shots": 0}, "shots=0"),
-        ({"queries": -1}, "queries=-1"),
+        ({"shots": 0}, "shots must be a whole number of at least 1; got 0"),
+        ({"queries": 2.5}, "queries must be a whole number of at least 1; got 2.5"),
         ({"amplitude": (5.0, 0.1)}, "amplitude must be an interval"),
         ({"phase": (1.0, math.nan)}, "phase must be an interval"),
     ],

@@ -28,10 +28,10 @@ def test_one_step_descends_the_joint_sum_in_parameters_and_log_variances(x64, cl
     params, start = {"w": jnp.array([0.3, -0.8])}, 0.4
     weighting = jmeta.uncertainty_weighting(optax.sgd(0.05), classification=classification, initial=start)
     step = jax.jit(jmeta.make_step(jmeta.task_losses(objective), optax.sgd(0.1), weighting=weighting))
-    state, metrics = step(jmeta.init_state(params, optax.sgd(0.1), KEY, weighting=weighting, num_tasks=3), data)
+    state, metrics = step(jmeta.init_state(params, optax.sgd(0.1), KEY, weighting=weighting, tasks=3), data)
     by_params, by_variances = jax.grad(kendall, argnums=(0, 1))(params, jnp.full(3, start), data, jnp.array(factors))
     np.testing.assert_allclose(state.params["w"], params["w"] - 0.1 * by_params["w"], rtol=1e-10)
-    np.testing.assert_allclose(state.weighting_state.log_variances, start - 0.05 * by_variances, rtol=1e-10)
+    np.testing.assert_allclose(state.memory.log_variances, start - 0.05 * by_variances, rtol=1e-10)
     assert set(metrics) == {"loss"}
 
 
@@ -39,7 +39,8 @@ def test_log_variances_reach_the_stationary_point_of_constant_losses(x64):
     """d/ds of L / (2 e^s) + s / 2 vanishes at s = log L, for a classification at s = log 2 L."""
     weighting = jmeta.uncertainty_weighting(optax.sgd(0.5), classification=(False, True))
     losses = jnp.array([0.5, 2.0])
-    body = lambda state, _: (weighting.weigh(state, losses, KEY)[1], None)  # noqa: E731
+    given = {"present": jnp.ones(2, bool), "key": KEY, "pullback": None}
+    body = lambda state, _: (weighting.weigh(state, losses, **given)[1], None)  # noqa: E731
     state, _ = jax.lax.scan(body, weighting.init(2), None, length=500)
     np.testing.assert_allclose(state.log_variances, np.log([0.5, 4.0]), rtol=1e-10)
 
@@ -49,7 +50,7 @@ def test_equal_weights_are_the_sum(x64):
     params = {"w": jnp.array([0.3, -0.8])}
     weighting = jmeta.equal_weighting()
     step = jmeta.make_step(jmeta.task_losses(objective), optax.sgd(0.1), weighting=weighting)
-    state, _ = step(jmeta.init_state(params, optax.sgd(0.1), KEY, weighting=weighting, num_tasks=3), data)
+    state, _ = step(jmeta.init_state(params, optax.sgd(0.1), KEY, weighting=weighting, tasks=3), data)
     gradient = jax.grad(lambda params: sum(objective(params, KEY, row)[0] for row in data))(params)
     np.testing.assert_allclose(state.params["w"], params["w"] - 0.1 * gradient["w"], rtol=1e-12)
 
@@ -59,7 +60,7 @@ def test_float32_losses_may_be_weighted_under_x64(x64):
     weighting = jmeta.uncertainty_weighting(optax.sgd(0.05))
     params = {"w": jnp.array([0.3, -0.8], jnp.float32)}
     step = jmeta.make_step(jmeta.task_losses(objective), optax.sgd(0.1), weighting=weighting)
-    state, _ = step(jmeta.init_state(params, optax.sgd(0.1), KEY, weighting=weighting, num_tasks=3), data)
+    state, _ = step(jmeta.init_state(params, optax.sgd(0.1), KEY, weighting=weighting, tasks=3), data)
     assert state.params["w"].dtype == jnp.float32
 
 
@@ -73,14 +74,14 @@ def test_observed_losses_are_those_after_the_step():
     """A weighting that keeps what it observes."""
     keep = jmeta.Weighting(
         jnp.zeros,
-        lambda state, losses, key: (jnp.ones_like(losses), state),
-        lambda state, after: after,
+        lambda state, losses, *, present, key, pullback: (jnp.ones_like(losses), state),
+        lambda state, after, *, present: after,
     )
     data, params = jax.random.normal(KEY, (3, 2)), {"w": jnp.array([0.3, -0.8])}
     step = jax.jit(jmeta.make_step(jmeta.task_losses(objective), optax.sgd(0.1), weighting=keep))
-    state, _ = step(jmeta.init_state(params, optax.sgd(0.1), KEY, weighting=keep, num_tasks=3), data)
+    state, _ = step(jmeta.init_state(params, optax.sgd(0.1), KEY, weighting=keep, tasks=3), data)
     # Two programs may round differently.
-    np.testing.assert_allclose(state.weighting_state, [objective(state.params, KEY, row)[0] for row in data], rtol=1e-5)
+    np.testing.assert_allclose(state.memory, [objective(state.params, KEY, row)[0] for row in data], rtol=1e-5)
 
 
 def flops(function, *arguments):
@@ -105,7 +106,7 @@ def test_a_weighting_costs_one_backward_pass():
     params = model.init(KEY, {name: jmeta.Batch(x, y[name]) for name in y})
 
     weighting = jmeta.uncertainty_weighting(optax.sgd(0.05))
-    state = jmeta.init_state(params, optax.sgd(0.1), KEY, weighting=weighting, num_tasks=2)
+    state = jmeta.init_state(params, optax.sgd(0.1), KEY, weighting=weighting, tasks=2)
     weighted = flops(jmeta.make_step(model.joint_losses, optax.sgd(0.1), weighting=weighting), state, batch)
     total = lambda params, key, batch, *, step=0: (model.joint_losses(params, key, batch)[0].sum(), {})  # noqa: E731
     plain = flops(jmeta.make_step(total, optax.sgd(0.1)), jmeta.init_state(params, optax.sgd(0.1), KEY), batch)
