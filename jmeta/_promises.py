@@ -196,7 +196,6 @@ def check_keys_of_steps(trial: Trial) -> None:
     if path is None or trial.draws == "nothing":
         return
 
-    # One key after another: the same program for each, so that the same draws give the same bits.
     @jax.jit
     def outcomes(support: Batch) -> Adapted:
         def run(key: jax.Array) -> Adapted:
@@ -206,17 +205,27 @@ def check_keys_of_steps(trial: Trial) -> None:
 
     one_row = [variations.first_rows(episode.support, 1)] if trial.takes_masks else []
     for support in (episode.support, *one_row):
-        start, first, second = _distinct(jax.device_get(outcomes(support)))
+        start, first, second = (_count_distinct(trial, rows) for rows in _by_step(outcomes(support)))
         if start < first < KEYS and second <= first:
             raise ValueError(
                 f"path must draw anew in every step; got {first} outcomes of one step and {second} of two from {KEYS} keys."
             )
 
 
-def _distinct(paths: Adapted) -> list[int]:
-    """Counts how many different rows leaves ``[keys, steps, ...]`` have at each step."""
-    leaves = [leaf.reshape(*leaf.shape[:2], -1).astype(np.float64) for leaf in jax.tree.leaves(paths)]
-    return [len(np.unique(rows, axis=0)) for rows in np.concatenate(leaves, axis=2).swapaxes(0, 1)]
+def _by_step(paths: Adapted) -> np.ndarray:
+    """Turns leaves ``[keys, steps, ...]`` into rows ``[steps, keys, all numbers]``."""
+    leaves = [leaf.reshape(*leaf.shape[:2], -1).astype(np.float64) for leaf in jax.tree.leaves(jax.device_get(paths))]
+    return np.concatenate(leaves, axis=2).swapaxes(0, 1)
+
+
+def _count_distinct(trial: Trial, rows: np.ndarray) -> int:
+    """Counts the rows that are like none before them: the same draws in another order are rounded otherwise."""
+    found = rows[:1]
+    for row in rows[1:]:
+        limit = trial.tolerance * (1 + np.linalg.norm(row))
+        if np.linalg.norm(found - row, axis=1).min() > limit:
+            found = np.concatenate([found, row[None]])
+    return len(found)
 
 
 def _check_refused(promise: str, function: Callable[..., Any], *arguments: Any) -> None:

@@ -31,11 +31,12 @@ class Tested(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """What it adapts to, predicts, and by ``loss_fn`` scores."""
+    """What it adapts to, predicts, and by ``loss_fn`` scores, with the gradient of the score."""
 
     adapted: Any
     outputs: Any
     score: Any
+    gradient: Any
 
 
 class Trial(NamedTuple):
@@ -87,8 +88,12 @@ def begin(learner: Learner, sampler: Sampler, loss_fn: LossFn, **options: Any) -
         return Tested(value, metrics["loss"])
 
     def parts(params: Params, key: jax.Array, episode: Episode) -> Parts:
-        adapted, outputs = predictions(learner, params, key, episode)
-        return Parts(adapted, outputs, score(loss_fn, outputs, episode.query, episode.classes))
+        def judged(params: Params) -> tuple[jax.Array, tuple[Adapted, Any]]:
+            adapted, outputs = predictions(learner, params, key, episode)
+            return score(loss_fn, outputs, episode.query, episode.classes), (adapted, outputs)
+
+        (value, (adapted, outputs)), gradient = jax.value_and_grad(judged, has_aux=True)(params)
+        return Parts(adapted, outputs, value, gradient)
 
     called = {"train": _on_the_host(train, params), "test": _on_the_host(test, params), "parts": _on_the_host(parts, params)}
     return Trial(learner, params, episodes, explicit, **called, **options)
@@ -119,7 +124,8 @@ def check_alike(trial: Trial, got: Episode, expected: Episode, promise: str, *, 
         check_equal(trial, trial.train(key, got), trial.train(key, expected), f"loss in training {promise}")
     if trial.draws != "always" or not rows_differ:
         check_equal(trial, trial.test(key, got), trial.test(key, expected), f"loss outside training {promise}")
-        check_equal(trial, trial.parts(key, got).score, trial.parts(key, expected).score, f"adapt and predict {promise}")
+        one, other = ((parts.score, parts.gradient) for parts in (trial.parts(key, task) for task in (got, expected)))
+        check_equal(trial, one, other, f"adapt and predict {promise}")
 
 
 def check_equal(trial: Trial, got: Any, expected: Any, promise: str) -> None:

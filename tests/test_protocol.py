@@ -60,7 +60,7 @@ def regression():
 @functools.cache
 def classification():
     """One example of each class."""
-    x = jax.random.normal(KEY, (20, 2))
+    x = jax.random.normal(KEY, (20, 4))
     return jmeta.from_arrays(x, jnp.repeat(jnp.arange(4), 5), ways=3, shots=1, queries=2)
 
 
@@ -181,12 +181,16 @@ def members(support, classes):
     return ((support.y[:, None] == jnp.arange(3)[None]) & classes[None]) * counts(support)[:, None]
 
 
-def prototypes(members=members, loss=None):
+def scaled(x, real, params):
+    return jnp.where(real[:, None], x, 0) * params[None]
+
+
+def prototypes(members=members, features=scaled, loss=None):
     """The nearest class mean of scaled inputs."""
 
     def adapt(params, key, support, *, classes=None, training=False):
         del key, training
-        return class_means(members(support, classes), jnp.where(support.real[:, None], support.x, 0)) * params[None]
+        return class_means(members(support, classes), features(support.x, support.real, params))
 
     def predict(params, adapted, x, *, key=None, mask=None):
         del key
@@ -194,7 +198,7 @@ def prototypes(members=members, loss=None):
         return -jnp.square((x * params[None])[:, None] - adapted[None]).sum(axis=-1)
 
     sound = jmeta.query_loss(adapt, predict, cross_entropy)
-    learner = jmeta.Learner(checked(lambda key, episode: jnp.ones(2)), adapt, predict, sound)
+    learner = jmeta.Learner(checked(lambda key, episode: jnp.ones(4)), adapt, predict, sound)
     return learner if loss is None else learner._replace(loss=loss(learner))
 
 
@@ -223,7 +227,7 @@ def descent(key_of=jax.random.fold_in, drops=lambda training: training, judge=jm
         return logits(adapted, x if mask is None else jnp.where(mask[:, None], x, 0), key)
 
     loss = jmeta.query_loss(adapt, predict, cross_entropy)
-    init = checked(lambda key, episode: jnp.sin(jnp.arange(6.0)).reshape(2, 3))
+    init = checked(lambda key, episode: jnp.sin(jnp.arange(12.0)).reshape(4, 3))
     return jmeta.Learner(init, adapt, predict, loss, path, num_steps=2)._replace(**changes)
 
 
@@ -315,6 +319,11 @@ def without_weights(sound, params, key, episode, training):
     return sound(params, key, episode._replace(query=episode.query._replace(weights=None)))
 
 
+def yes_or_no_in_query(sound, params, key, episode, training):
+    query = episode.query
+    return sound(params, key, episode._replace(query=query._replace(weights=None, mask=counts(query) > 0)))
+
+
 def unnumbered(sound, params, key, episode, training):
     return sound(params, key, episode._replace(task=None))
 
@@ -341,6 +350,10 @@ def with_labels(outputs, episode):
 
 def without_classes(outputs, episode):
     return jmeta.score(cross_entropy, outputs, episode.query)
+
+
+def without_absent_rows(outputs, episode):
+    return in_all_logits(cross_entropy, outputs, episode.query, episode.classes)
 
 
 # Other places to be broken in.
@@ -376,6 +389,11 @@ def members_behind_filling(support, classes):
     """Class members in which masked rows are copies of the first real one, as the library fills them, and count."""
     labels = jnp.where(support.real, support.y, support.y[support.real.argmax()])
     return members(support._replace(y=labels, mask=None), classes)
+
+
+def where_behind(x, real, params):
+    """The value is right, and the gradient 0 * NaN."""
+    return jnp.where(real[:, None], x * params[None], 0)
 
 
 def in_all_logits(loss_fn, outputs, batch, classes):
@@ -451,6 +469,10 @@ SHIFTS = {
         shift(loss=altered(without_weights)),
         "loss in training must not depend on a target of weight 0, such as nan",
     ),
+    "weights of the query that only say yes or no": (
+        shift(loss=altered(yes_or_no_in_query)),
+        r"must be loss_fn of what predict says of the query after adapt on the support \(with weights\)",
+    ),
     "weights that only say yes or no": (shift(yes_or_no), "adapt must count each target of the support by its weight"),
     "weights that are not relative": (shift(not_relative), "loss in training must be the same where all weights are doubled"),
     "labels of the query in adapting": (
@@ -478,8 +500,16 @@ PROTOTYPES = {
         prototypes(members_behind_filling),
         "loss must not depend on masked rows",
     ),
+    "a where behind what is not a number": (
+        prototypes(features=where_behind),
+        "adapt and predict must not depend on what masked rows hold, such as nan",
+    ),
     "a label added to the logits": (prototypes(loss=scored(with_labels)), "must be loss_fn of what predict says of the query"),
     "classes that are ignored in logits": (
+        prototypes(loss=scored(without_absent_rows)),
+        r"must be loss_fn of what predict says of the query after adapt on the support \(with a class that is not real\)",
+    ),
+    "classes that are ignored": (
         prototypes(loss=scored(without_classes)),
         "loss in training must not count rows of classes that are not real",
     ),
@@ -521,7 +551,7 @@ DESCENTS = {
     ),
     "a path that is too short": (
         SOUND._replace(path=lambda *task, **options: SOUND.path(*task, **options)[1:]),
-        r"path must have a leading axis of num_steps \+ 1 = 4; got shapes \[\(3, 2, 3\)\]",
+        r"path must have a leading axis of num_steps \+ 1 = 4; got shapes \[\(3, 4, 3\)\]",
     ),
     "a path that goes elsewhere": (
         SOUND._replace(path=lambda *task, **options: 2 * SOUND.path(*task, **options)),
