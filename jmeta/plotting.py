@@ -121,6 +121,56 @@ def adaptation_curve(evaluations: Mapping[str, Evaluated], *, references: Mappin
     return figure
 
 
+def sweep_curve(values: Sequence[Mapping[str, Any]], losses: Sequence[Sequence[float | None]]) -> Figure:
+    """Draws the validation losses of a sweep against each value that was tried.
+
+    A dot is a setting with one seed, the line the lowest mean over the seeds among the settings with a value.
+
+    Args:
+      values: of each setting, as ``Sweep.values``.
+      losses: ``[settings, seeds]``; None or infinite where none was finite.
+
+    Raises:
+      ValueError: if there is no setting, or not as many losses.
+    """
+    table = np.array([[np.inf if loss is None else loss for loss in row] for row in losses], float)
+    if not values or len(values) != len(table):
+        raise ValueError(f"losses must have a row for each setting, at least one; got {len(table)} for {len(values)} settings.")
+    names = list(values[0])
+    figure, panels = _panels(1, len(names), (5.0, 4.0))
+    for name, axes in zip(names, panels, strict=True):
+        _draw_values(axes, [setting[name] for setting in values], table)
+        _label(axes, _words(name), "lowest validation loss")
+    known: dict[str, Any] = {}
+    for axes in panels:
+        handles, labels = axes.get_legend_handles_labels()
+        known.update(zip(labels, handles, strict=True))
+    figure.legend(list(known.values()), list(known), loc="outside upper center", ncols=3, frameon=False)
+    return figure
+
+
+def _draw_values(axes: Axes, of_setting: Sequence[Any], losses: np.ndarray) -> None:
+    numbers = all(isinstance(value, int | float) for value in of_setting)
+    tried = sorted(set(of_setting)) if numbers else list(dict.fromkeys(of_setting))
+    places = dict(zip(tried, tried if numbers else range(len(tried)), strict=True))
+    best = dict.fromkeys(tried, np.inf)
+    for value, row in zip(of_setting, losses, strict=True):
+        best[value] = min(best[value], row.mean())
+        known = row[np.isfinite(row)]
+        axes.plot([places[value]] * len(known), known, "o", color=GREY, markersize=4, alpha=0.7, label="one seed of one setting")
+    finite, lost = ([value for value in tried if bool(np.isfinite(best[value])) is sound] for sound in (True, False))
+    line = [places[value] for value in finite], [best[value] for value in finite]
+    axes.plot(*line, color=BLUE, marker="o", markersize=5, label="lowest mean over the seeds")
+    if lost:
+        where = axes.get_xaxis_transform()
+        axes.plot([places[value] for value in lost], [0.02] * len(lost), "x", color=RED, transform=where, label="diverged")
+    axes.margins(x=0.1)
+    if numbers and tried[0] > 0 and tried[-1] >= 8 * tried[0]:
+        axes.set_xscale("log")
+    axes.set_xticks(list(places.values()), [f"{value:g}" if numbers else str(value) for value in tried])
+    axes.minorticks_off()
+
+
 def regression_tasks(learner: Learner, params: Params, episodes: Episode, *, num_steps: int) -> Figure:
     """Draws a page of one-dimensional regression tasks: the curve before and after adapting.
 

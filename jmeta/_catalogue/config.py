@@ -66,7 +66,7 @@ def from_json(kind: type, found: Any, default: Any, place: str) -> Any:
             values[name] = from_json(type(section), value, section, f"{place}, {name},")
             continue
         values[name] = tuple(value) if isinstance(value, list) else value
-        if not _fits(values[name], hints[name]):
+        if not fits(values[name], hints[name]):
             expected = getattr(hints[name], "__name__", None) if isinstance(hints[name], type) else None
             raise ValueError(f"{place} must hold {expected or hints[name]} as {name}; got {value!r}.")
     return kind(**values)
@@ -91,12 +91,13 @@ def check_ranges(config: Config) -> None:
                     raise ValueError(f"{name} must be {expected} and below 2^31; got {number}.")
 
 
-def _fits(value: Any, hint: Any) -> bool:
+def fits(value: Any, hint: Any) -> bool:
+    """Says whether a value has the type of an option."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Literal:
         return value in arguments
     if origin is UnionType:
-        return any(_fits(value, argument) for argument in arguments)
+        return any(fits(value, argument) for argument in arguments)
     if origin is tuple:
-        return isinstance(value, tuple) and all(_fits(item, arguments[0]) for item in value)
+        return isinstance(value, tuple) and all(fits(item, arguments[0]) for item in value)
     return type(value) in (int, float) if hint is float else type(value) is hint

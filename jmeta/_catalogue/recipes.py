@@ -71,15 +71,15 @@ def build(config: Config) -> Recipe:
     """
     problem, training = PROBLEMS[config.problem_name], config.training
     setting = setting_of(config)
-    learner, validated = _learners(config, setting)
-    optimizer = _outer_optimizer(config)
+    learner, validated = learners_of(config, setting)
+    optimizer = outer_optimizer(config)
     train, validation, test = problem.samplers(config)
     _check_episodes(config, test)
     one_by_one = setting.images and jax.default_backend() == "cpu"
     return Recipe(
         learner,
         validated,
-        _initial_state(config, learner, optimizer),
+        initial_state(config, learner, optimizer),
         optimizer,
         batch_tasks(train, training.tasks_per_step),
         validation,
@@ -107,8 +107,8 @@ def load(directory: str | Path) -> tuple[Learner, Params]:
       ValueError: if ``config.json`` or every checkpoint is damaged, naming the file.
     """
     config = read_config(directory)
-    learner, _ = _learners(config, setting_of(config))
-    return learner, best_params(directory, _initial_state(config, learner, _outer_optimizer(config)))
+    learner, _ = learners_of(config, setting_of(config))
+    return learner, best_params(directory, initial_state(config, learner, outer_optimizer(config)))
 
 
 def best_params(directory: str | Path, like: TrainState) -> Params:
@@ -134,7 +134,7 @@ def setting_of(config: Config) -> Setting:
     return setting
 
 
-def _learners(config: Config, setting: Setting) -> tuple[Learner, Learner]:
+def learners_of(config: Config, setting: Setting) -> tuple[Learner, Learner]:
     """Builds the learner as it is trained and as it is validated."""
     method, num_steps = METHODS[config.method_name], config.evaluation.evaluation_steps
     learner = method.build(config.method, setting)
@@ -153,16 +153,22 @@ def _check_episodes(config: Config, test: Sampler) -> None:
         raise ValueError(f"episodes must be at least 2{most}; got {episodes}.")
 
 
-def _initial_state(config: Config, learner: Learner, optimizer: optax.GradientTransformation) -> TrainState:
+def initial_state(
+    config: Config, learner: Learner, optimizer: optax.GradientTransformation, key: jax.Array | None = None
+) -> TrainState:
+    """Makes the state that training starts from, of the run's own seed if no key is given."""
+
     @jax.jit
     def initial(key: jax.Array, example: Episode) -> TrainState:
         init_key, training_key = jax.random.split(key)
         return init_state(learner.init(init_key, example), optimizer, training_key)
 
-    return initial(jax.random.key(config.training.seed), PROBLEMS[config.problem_name].example(config))
+    key = jax.random.key(config.training.seed) if key is None else key
+    return initial(key, PROBLEMS[config.problem_name].example(config))
 
 
-def _outer_optimizer(config: Config) -> optax.GradientTransformation:
+def outer_optimizer(config: Config) -> optax.GradientTransformation:
+    """Makes what takes the training steps."""
     training = config.training
     schedules = {
         "constant": optax.constant_schedule(training.learning_rate),

@@ -1,10 +1,8 @@
 """Runs in directories: training, the pretrained baseline beside it, and testing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from jmeta import checkpointing
 from jmeta._catalogue.baseline import BASELINE, baseline_config, fine_tuning_rate
@@ -66,10 +64,10 @@ def evaluate_run(directory: Path, config: Config) -> Tested:
       config: its options, of which those of the testing may have changed.
     """
     recipe = build(config)
-    evaluation = _evaluated(config, recipe, recipe.learner, best_params(directory, recipe.state))
+    evaluation = evaluated(config, recipe, recipe.learner, best_params(directory, recipe.state))
     references = {
         name: Measured(
-            None if reference.learner is None else _evaluated(config, recipe, reference.learner, ()).after_steps[0],
+            None if reference.learner is None else evaluated(config, recipe, reference.learner, ()).after_steps[0],
             reference.expected,
         )
         for name, reference in PROBLEMS[config.problem_name].references(config).items()
@@ -116,41 +114,43 @@ def _fit(directory: Path, config: Config, recipe: Recipe, say: Say) -> None:
         return
     start = f", from step {done:,}" if done else ""
     say(f"training {config.method_name} on {config.problem_name}: {training.steps:,} steps{start}.")
-    size = recipe.validation.size
-    tasks = min(training.validation_episodes, training.validation_episodes if size is None else size)
     fit(
         training_step(recipe),
         recipe.state,
         recipe.train,
         num_steps=training.steps,
         steps_per_chunk=training.steps_per_chunk,
-        validation=validator(
-            recipe.validated,
-            recipe.validation,
-            metric=recipe.metric,
-            episodes=tasks,
-            batch_size=config.evaluation.evaluation_batch,
-        ),
+        validation=validation_of(config, recipe, recipe.validated),
         validate_every=training.validate_every,
         directory=directory,
         checkpoint_every=training.checkpoint_every,
         resume=True,
     )
-    if sentence := divergence(read_metrics(directory), tasks):
+    if sentence := divergence(read_metrics(directory), _validation_tasks(config, recipe)):
         say(sentence)
 
 
-def _evaluated(config: Config, recipe: Recipe, learner: Learner, params: Params) -> Evaluation:
+def validation_of(config: Config, recipe: Recipe, learner: Learner) -> Callable[[Params], Mapping[str, Any]]:
+    """Builds the validation of a run, or of a learner with other options."""
+    batch_size, episodes = config.evaluation.evaluation_batch, _validation_tasks(config, recipe)
+    return validator(learner, recipe.validation, metric=recipe.metric, episodes=episodes, batch_size=batch_size)
+
+
+def _validation_tasks(config: Config, recipe: Recipe) -> int:
+    wanted, size = config.training.validation_episodes, recipe.validation.size
+    return wanted if size is None else min(wanted, size)
+
+
+def evaluated(config: Config, recipe: Recipe, learner: Learner, params: Params) -> Evaluation:
+    """Scores a learner on the test tasks of a run."""
     testing = config.evaluation
-    # A task that diverges gives an infinite error, which the estimate says as it is.
-    with np.errstate(invalid="ignore", over="ignore"):
-        return evaluate(
-            learner,
-            params,
-            recipe.test,
-            metric=recipe.metric,
-            num_steps=None if learner.path is None else testing.evaluation_steps,
-            episodes=testing.episodes,
-            seed=testing.evaluation_seed,
-            batch_size=testing.evaluation_batch,
-        )
+    return evaluate(
+        learner,
+        params,
+        recipe.test,
+        metric=recipe.metric,
+        num_steps=None if learner.path is None else testing.evaluation_steps,
+        episodes=testing.episodes,
+        seed=testing.evaluation_seed,
+        batch_size=testing.evaluation_batch,
+    )

@@ -14,13 +14,14 @@ from jmeta._catalogue.config import CONFIG, read_config, write_config
 from jmeta._catalogue.options import Config
 from jmeta._catalogue.recipes import Recipe, build, prepared
 from jmeta._catalogue.runs import evaluate_run, is_complete, last_step, train_run
+from jmeta._catalogue.sweeps import read_plan, sweep_run, write_plan
 from jmeta._catalogue.tables import METHODS, PROBLEMS, known, solves
 from jmeta._cli.cache import compilation_cache
 from jmeta._cli.cost import cost_table
 from jmeta._cli.listing import listing, problem_lines
 from jmeta._cli.plots import draw
 from jmeta._cli.reading import UsageError, as_usage, read_testing, read_training
-from jmeta._cli.report import table
+from jmeta._cli.report import sweep_table, table
 
 USAGE = """\
 usage: jmeta COMMAND ...
@@ -102,13 +103,15 @@ def _train(words: list[str]) -> int:
         print("\n".join(problem_lines(possible)))
         print(f"\nThe options depend on PROBLEM: jmeta train {method_name} {possible[0]} --help")
         return 0 if len(words) > 1 else 2
-    directory, costs, config = read_training(method_name, as_usage(known, "problem", words[1], PROBLEMS), words[2:])
+    directory, costs, config, plan = read_training(method_name, as_usage(known, "problem", words[1], PROBLEMS), words[2:])
     if (directory / CONFIG).exists():
         raise UsageError(f"--out {directory} already holds a run; go on with it: jmeta resume {directory}, or give another folder.")
     config = as_usage(prepared, config, _say)
     recipe = as_usage(build, config)
     directory.mkdir(parents=True, exist_ok=True)
     write_config(directory, config)
+    if plan is not None:
+        write_plan(directory, plan)
     if costs:
         _print_cost(recipe)
     return _complete(directory, config)
@@ -140,7 +143,10 @@ def _on_directory(command: str, words: list[str]) -> int:
 def _complete(directory: Path, config: Config) -> int:
     """Does what is left to do of a run: train, test, draw."""
     try:
-        train_run(directory, config, _say)
+        if (plan := read_plan(directory)) is None:
+            train_run(directory, config, _say)
+        elif plan.chosen is None:
+            print(f"\n{sweep_table(sweep_run(directory, config, plan, _say))}", flush=True)
         return _report(directory, read_config(directory))
     except (KeyboardInterrupt, SystemExit) as stop:
         # What is running is the last of the two that has begun.

@@ -11,6 +11,7 @@ from jmeta._catalogue.recipes import Recipe, best_params, build, setting_of
 from jmeta._catalogue.results import Scores, evaluation_path, read_evaluation, suffix_of
 from jmeta._catalogue.rows import REGRESSION
 from jmeta._catalogue.runs import last_step
+from jmeta._catalogue.sweeps import read_plan
 from jmeta._reporting import read_metrics
 from jmeta._types import Episode
 from jmeta.tasks._batching import batch_tasks
@@ -44,6 +45,8 @@ def draw(directory: Path, config: Config) -> list[Path]:
         if (episodes := _page(recipe, config)) is not None:
             params = best_params(directory, recipe.state)
             figures[f"tasks{suffix}"] = plotting.regression_tasks(recipe.learner, params, episodes, num_steps=num_steps)
+    if (plan := read_plan(directory)) is not None and plan.rows:
+        figures["sweep"] = plotting.sweep_curve([row["values"] for row in plan.rows], [row["losses"] for row in plan.rows])
     for name, figure in figures.items():
         figure.savefig(directory / f"{name}.png")
     return [directory / f"{name}.png" for name in figures]

@@ -5,22 +5,37 @@ import importlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from jmeta._catalogue.options import SECTIONS, Config
 from jmeta._catalogue.pretraining import PRETRAINING
+from jmeta._catalogue.sweeps import Plan, read_values
 from jmeta._catalogue.tables import METHODS, PROBLEMS, default_config, solves
+from jmeta._validation import check_counts
 
 
 class UsageError(ValueError):
     """The command line makes no sense."""
 
 
-def read_training(method_name: str, problem_name: str, words: Sequence[str]) -> tuple[Path, bool, Config]:
-    """Reads what follows ``jmeta train METHOD PROBLEM``.
+class Training(NamedTuple):
+    """What ``jmeta train`` is asked for.
 
-    Returns:
-      The folder of the run, whether to say first what a step costs, and the options.
+    Attributes:
+      directory: the folder of the run.
+      costs: whether to say first what a step costs.
+      config: the options.
+      plan: what to try, where several settings or seeds are.
+    """
+
+    directory: Path
+    costs: bool
+    config: Config
+    plan: Plan | None
+
+
+def read_training(method_name: str, problem_name: str, words: Sequence[str]) -> Training:
+    """Reads what follows ``jmeta train METHOD PROBLEM``.
 
     Raises:
       UsageError: if the method does not solve the problem, or an option is given twice.
@@ -30,6 +45,12 @@ def read_training(method_name: str, problem_name: str, words: Sequence[str]) -> 
     before: list[Any] = [
         ("out", Annotated[Path, _help("folder of the run; made where absent")]),
         ("cost", Annotated[bool, _help("say first what one training step costs, which compiles it once more")], False),
+        (
+            "sweep",
+            Annotated[tuple[str, ...], _help("values of options to try, such as inner_rate=0.01,0.1")],
+            (),
+        ),
+        ("seeds", Annotated[int, _help("train with as many seeds, from 0; the best on validation is kept")], 1),
     ]
     baseline = []
     if solves(PRETRAINING, problem_name) and method_name != PRETRAINING:
@@ -38,7 +59,15 @@ def read_training(method_name: str, problem_name: str, words: Sequence[str]) -> 
     methods, problems = METHODS[method_name].description, PROBLEMS[problem_name].description
     description = f"{method_name} {methods}; on {problem_name}: {problems}."
     found = _read(f"jmeta train {method_name} {problem_name}", description, before, config, SECTIONS, baseline, words)
-    return found.pop("out"), found.pop("cost"), dataclasses.replace(config, **found)
+    directory, costs, tried, seeds = (found.pop(name) for name in ("out", "cost", "sweep", "seeds"))
+    config = dataclasses.replace(config, **found)
+    as_usage(lambda: check_counts(seeds=seeds))
+    if not tried and seeds == 1:
+        return Training(directory, costs, config, None)
+    values = as_usage(read_values, config, tried)
+    # Of one setting each seed is tried.
+    plan = Plan(values or {"learning_rate": [config.training.learning_rate]}, seeds)
+    return Training(directory, costs, dataclasses.replace(config, baseline=False), plan)
 
 
 def read_testing(directory: Path, config: Config, words: Sequence[str]) -> Config:

@@ -8,7 +8,8 @@ import numpy as np
 from jmeta._catalogue.pretraining import PRETRAINING
 from jmeta._catalogue.results import Measured
 from jmeta._catalogue.runs import Tested
-from jmeta._estimates import Estimate
+from jmeta._catalogue.sweeps import Plan, test_of_seeds
+from jmeta._estimates import Estimate, estimate
 from jmeta.evaluation import Evaluation, paired_difference
 
 # Table 2 of Finn, Abbeel and Levine (2017): 5 shots, after 1, 5 and 10 gradient steps.
@@ -31,6 +32,24 @@ def table(tested: Tested, baseline: Tested | None) -> str:
         rows.append([f"{tested.config.method_name} - {PRETRAINING}, paired", *cells])
     rows += _reference_rows(tested.references, evaluation.metric, len(steps))
     return "\n".join([_aligned(rows), "", *(_sentence(run) for run in (tested, baseline) if run is not None)])
+
+
+def sweep_table(plan: Plan) -> str:
+    """Writes the validation losses of a sweep, and how the chosen setting did in the test with each seed."""
+    rows = [[*plan.values, f"validation loss, {plan.seeds} seeds" if plan.seeds > 1 else "validation loss", "best steps", ""]]
+    for index, row in enumerate(plan.rows):
+        losses = row["losses"]
+        mean = "diverges" if None in losses else _cell(_over_seeds(losses), "")
+        steps = "" if None in losses else ", ".join(f"{step:,}" for step in row["steps"])
+        rows.append([*map(str, row["values"].values()), mean, steps, "chosen" if index == plan.chosen else ""])
+    found = test_of_seeds(plan)
+    words = plan.metric.replace("_", " ")
+    over = "" if found is None else f"\nmean {words} in the test, over {plan.seeds} seeds: {_cell(found, plan.metric)}"
+    return _aligned(rows) + over
+
+
+def _over_seeds(values: Sequence[float]) -> Estimate:
+    return estimate(values) if len(values) > 1 else Estimate(values[0], math.nan)
 
 
 def _shown(steps: Sequence[int | None]) -> list[int | None]:
@@ -65,12 +84,12 @@ def _score(evaluation: Evaluation, step: int | None) -> str:
 
 def _reference_rows(references: Mapping[str, Measured], metric: str, columns: int) -> list[list[str]]:
     rows = []
-    for name, (estimate, expected) in references.items():
-        if estimate is None and expected is not None:
+    for name, (found, expected) in references.items():
+        if found is None and expected is not None:
             rows.append([name, *[_number(expected, metric)] * columns])
-        elif estimate is not None:
+        elif found is not None:
             label = name if expected is None else f"{name} (expected {_number(expected, metric)})"
-            rows.append([label, *[_cell(estimate, metric)] * columns])
+            rows.append([label, *[_cell(found, metric)] * columns])
     return rows
 
 
@@ -85,11 +104,12 @@ def _sentence(tested: Tested) -> str:
     )
 
 
-def _cell(estimate: Estimate, metric: str) -> str:
-    if not math.isfinite(estimate.mean):
+def _cell(found: Estimate, metric: str) -> str:
+    if not math.isfinite(found.mean):
         return "diverges"
     scale, unit = _unit(metric)
-    return f"{scale * estimate.mean:.2f} ± {scale * estimate.half_width:.2f}{unit}"
+    spread = f" ± {scale * found.half_width:.2f}" if math.isfinite(found.half_width) else ""
+    return f"{scale * found.mean:.2f}{spread}{unit}"
 
 
 def _number(value: float, metric: str) -> str:
