@@ -182,6 +182,27 @@ def test_masked_rows_never_matter_to_a_learner(name, dtype):
             chex.assert_trees_all_equal((got, slope), optax.tree.zeros_like((loss, gradient)))
 
 
+@pytest.mark.parametrize("name", ["maml", "anil", "prototypical_networks"])
+def test_masked_rows_never_matter_to_the_parts_of_a_learner(x64, name):
+    """Adapting and predicting, called as they are, and differentiated; the whole path where there is one."""
+    learner, task = LEARNERS[name]
+    plain, padded = task(), spread_episode(task(), FILLERS["NaN"])
+    params = as_type(params_of(learner.init, plain), float)
+
+    def of_real_rows(params, episode, real):
+        given = {"classes": episode.classes}
+        adapted = learner.adapt(params, KEY, episode.support, **given)
+        outputs = learner.predict(params, adapted, episode.query.x, mask=episode.query.mask)[real]
+        path = () if learner.path is None else learner.path(params, KEY, episode.support, 1, **given)
+        return sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves((adapted, outputs, path)))
+
+    one, other = (
+        jax.jit(jax.value_and_grad(lambda params, episode=episode, real=real: of_real_rows(params, episode, real)))(params)
+        for episode, real in ((plain, np.arange(4)), (padded, np.flatnonzero(QUERY)))
+    )
+    chex.assert_trees_all_close(one, other, rtol=1e-12, atol=1e-12)
+
+
 def test_a_missing_label_leaves_the_gradient_of_the_others():
     """The slope of a line through (1, 2) and (2, 3) at 1: the mean of 2 x (x - y)."""
     batch = Batch(jnp.array([[1.0], [2.0], [3.0]]), jnp.array([[2.0], [3.0], [jnp.nan]]), jnp.array([True, True, False]))
@@ -230,6 +251,26 @@ def test_a_loss_that_is_undefined_at_zero_has_the_gradient_of_the_real_rows(x64,
     padded = jmeta.pad_episode(episode, support=9, query=6)
     got = jax.jit(jax.grad(lambda params: learner.loss(params, KEY, padded)[0]))(params)
     chex.assert_trees_all_close(got, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("by", ["mask", "weights", "weights of entries"])
+def test_no_derivative_comes_back_to_outputs_that_do_not_count(by):
+    """Not even where the loss is undefined at what stands there: two equal numbers, whose distance has no slope; NaN; infinity."""
+    targets = jnp.array([[1.0, 2.0], [3.0, 5.0], [7.0, 4.0]])
+    there = np.array([True, False, True])
+    counted = {
+        "mask": {"mask": jnp.asarray(there)},
+        "weights": {"weights": jnp.asarray(there, float)},
+        "weights of entries": {"weights": jnp.asarray(np.repeat(there[:, None], 2, axis=1), float)},
+    }[by]
+    root = lambda outputs, targets: jnp.sqrt(jnp.abs(outputs - targets))  # noqa: E731
+    loss_fn = root if by == "weights of entries" else distance
+    expected = jax.grad(lambda outputs: loss_fn(outputs, targets[there]).mean())(jnp.zeros((2, 2)))
+    for held in (targets[0], targets[1], jnp.nan, jnp.inf, 1e30):
+        outputs = jnp.zeros((3, 2)).at[1].set(held)
+        slope = jax.grad(lambda outputs: jmeta.score(loss_fn, outputs, Batch(outputs, targets)._replace(**counted)))(outputs)
+        np.testing.assert_allclose(slope[there], expected, rtol=1e-6)
+        assert (slope[1] == 0).all()
 
 
 def beta_likelihood(precision):

@@ -513,7 +513,9 @@ def test_a_step_is_made_of_parts_that_fit():
     with pytest.raises(ValueError, match=r"tasks must be given with a weighting or aggregate\(...\).*got None"):
         jmeta.init_state({}, OPTIMIZER, jax.random.key(0), weighting=weighting)
     for tasks in (0, [], ["a", "a"], "ab"):
-        with pytest.raises(ValueError, match=r"tasks must be (at least one, or their names|their number or different names); got"):
+        with pytest.raises(
+            ValueError, match=r"tasks must be (a whole number of at least 1, or their names|their number or different names); got"
+        ):
             jmeta.init_state({}, OPTIMIZER, jax.random.key(0), weighting=weighting, tasks=tasks)
     for gradients in (jmeta.task_gradients(squared_distance), jmeta.joint_gradients(squared_distance)):
         with pytest.raises(ValueError, match="optimizer must be aggregate"):
