@@ -21,14 +21,14 @@ RESULT = Path(__file__).parent / "results" / "mutants.json"
 SECONDS = 900
 # The tests of a module: those under its own name, and those of what is built on it alone.
 TESTS: dict[str, list[str]] = {
-    "_adaptation": ["test_adaptation.py"],
-    "_adjoints": ["test_adaptation.py", "optimization_based/test_implicit.py"],
+    "_adaptation": ["test_adaptation.py", "test_learners.py"],
+    "_adjoints": ["test_adaptation.py", "optimization_based/test_imaml.py"],
     "_chunks": ["test_training.py", "test_absent_tasks.py"],
     "_distances": ["metric_based/test_prototypical.py"],
     "_episodes": ["test_evaluation.py", "tasks/test_groups.py"],
     "_estimates": ["test_evaluation.py"],
     "_gradients": ["test_objectives.py", "test_absent_tasks.py", "test_sharding.py"],
-    "_learners": ["test_protocol.py", "optimization_based", "test_evaluation.py"],
+    "_learners": ["test_learners.py", "test_protocol.py", "optimization_based", "test_evaluation.py"],
     "_loading": ["test_training.py"],
     "_named": ["test_absent_tasks.py", "weighting"],
     "_objectives": ["test_objectives.py", "multitask", "test_absent_tasks.py"],

@@ -15,11 +15,9 @@ LINEAR = jmeta.Model(lambda key, x: jnp.ones((x.shape[-1], 1)), lambda params, x
 
 
 def regression():
-    keys = jax.random.split(KEY, 4)
-    draw = lambda key, rows, columns: jax.random.normal(key, (rows, columns))  # noqa: E731
-    return jmeta.Episode(
-        jmeta.Batch(draw(keys[0], 5, 2), draw(keys[1], 5, 1)), jmeta.Batch(draw(keys[2], 4, 2), draw(keys[3], 4, 1))
-    )
+    shapes = (5, 2), (5, 1), (4, 2), (4, 1)
+    x, y, query_x, query_y = map(jax.random.normal, jax.random.split(KEY, 4), shapes)
+    return jmeta.Episode(jmeta.Batch(x, y), jmeta.Batch(query_x, query_y))
 
 
 def loss(params, batch):
@@ -44,7 +42,9 @@ def test_an_inner_optimizer_is_given_the_loss_that_it_asks_for(x64, name):
 
     @jax.jit
     def step(params, state):
-        value_fn = lambda params: loss(params, episode.support)  # noqa: E731
+        def value_fn(params):
+            return loss(params, episode.support)
+
         value, grads = jax.value_and_grad(value_fn)(params)
         updates, state = optimizer.update(grads, state, params, value=value, grad=grads, value_fn=value_fn)
         return optax.apply_updates(params, updates), state
@@ -98,7 +98,10 @@ def test_line_searches_work_where_their_loss_depends_on_what_does_not_adapt(x64)
     params = learner.init(KEY, episode)
     got = jax.jit(jax.grad(learner.loss, has_aux=True))(params, KEY, episode)[0]
     head = learner.adapt(params, KEY, episode.support)
-    query = lambda encoder, head: loss(head, episode.query._replace(x=jnp.tanh(episode.query.x @ encoder)))  # noqa: E731
+
+    def query(encoder, head):
+        return loss(head, episode.query._replace(x=jnp.tanh(episode.query.x @ encoder)))
+
     expected = jmeta.EncoderHead(*jax.grad(query, argnums=(0, 1))(params.encoder, head))
     chex.assert_trees_all_close(got, expected, rtol=1e-10)
 

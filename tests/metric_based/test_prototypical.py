@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sklearn.neighbors import NearestCentroid
 
 import jmeta
+from jmeta import _distances
 from jmeta._distances import squared_distances
 
 KEY = jax.random.key(0)
@@ -95,6 +96,14 @@ def test_derivatives_of_distances_are_those_of_their_differences(x64, dtype, tol
     for one, other in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
         assert one.dtype == dtype
         np.testing.assert_allclose(one, other, rtol=0, atol=tolerance * np.abs(other).max())
+
+
+@pytest.mark.parametrize("at_once", [1, 45, 140])
+def test_distances_that_are_formed_in_pieces_are_those_formed_at_once(x64, monkeypatch, at_once):
+    """One row at a time, two with one left over, all."""
+    monkeypatch.setattr(_distances, "AT_ONCE", at_once)
+    x, y = (np.random.default_rng(0).normal(size=(rows, 5)) for rows in (7, 4))
+    np.testing.assert_allclose(squared_distances(x, y), np.square(x[:, None] - y[None]).sum(axis=-1), rtol=1e-14)
 
 
 def test_memory_of_the_gradient_grows_with_rows_and_classes_and_not_with_their_product():

@@ -23,12 +23,10 @@ def hidden(width=3):
 
 
 def regression(tasks=None, columns=2):
-    keys = jax.random.split(KEY, 4)
     lead = () if tasks is None else (tasks,)
-    draw = lambda key, rows, columns: jax.random.normal(key, (*lead, rows, columns))  # noqa: E731
-    return jmeta.Episode(
-        jmeta.Batch(draw(keys[0], 5, columns), draw(keys[1], 5, 1)), jmeta.Batch(draw(keys[2], 4, columns), draw(keys[3], 4, 1))
-    )
+    shapes = (*lead, 5, columns), (*lead, 5, 1), (*lead, 4, columns), (*lead, 4, 1)
+    x, y, query_x, query_y = map(jax.random.normal, jax.random.split(KEY, 4), shapes)
+    return jmeta.Episode(jmeta.Batch(x, y), jmeta.Batch(query_x, query_y))
 
 
 def imaml(model, num_steps, **options):

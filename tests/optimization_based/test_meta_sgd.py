@@ -23,11 +23,9 @@ def hidden():
 
 
 def regression():
-    keys = jax.random.split(KEY, 4)
-    draw = lambda key, rows, columns: jax.random.normal(key, (rows, columns))  # noqa: E731
-    return jmeta.Episode(
-        jmeta.Batch(draw(keys[0], 5, 2), draw(keys[1], 5, 1)), jmeta.Batch(draw(keys[2], 4, 2), draw(keys[3], 4, 1))
-    )
+    shapes = (5, 2), (5, 1), (4, 2), (4, 1)
+    x, y, query_x, query_y = map(jax.random.normal, jax.random.split(KEY, 4), shapes)
+    return jmeta.Episode(jmeta.Batch(x, y), jmeta.Batch(query_x, query_y))
 
 
 def varied(params):
