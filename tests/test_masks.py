@@ -292,6 +292,22 @@ def test_rows_of_classes_that_are_not_there_do_not_count(masked):
     chex.assert_trees_all_close(got, jax.value_and_grad(expected)(logits), rtol=1e-5, atol=1e-6)
 
 
+def test_no_derivative_comes_back_to_single_entries_that_do_not_count():
+    """The other entries of their rows have theirs."""
+    targets = jnp.array([[1.0, 2.0], [3.0, 5.0], [7.0, 4.0]])
+    there = np.array([[1, 1], [1, 0], [0, 1]], bool)
+    batch = Batch((), targets, None, jnp.asarray(there, float))
+    root = lambda outputs, targets: jnp.sqrt(jnp.abs(outputs - targets))  # noqa: E731
+    outputs = jnp.zeros((3, 2))
+    value, expected = jax.value_and_grad(lambda outputs: root(outputs, targets)[there].mean())(outputs)
+    # The first entry of its column, which stands in the place of the target, is equal to what is held: no slope.
+    for held in (jnp.array([1.0, 2.0]), jnp.nan, jnp.inf):
+        given = jnp.where(there, outputs, held)
+        got, slope = jax.value_and_grad(lambda outputs: jmeta.score(root, outputs, batch))(given)
+        np.testing.assert_allclose(got, value, rtol=1e-6)
+        np.testing.assert_allclose(slope, expected, rtol=1e-6)
+
+
 def beta_likelihood(precision):
     """Of targets between 0 and 1, where their logarithms are defined; the precision is learnt."""
 
