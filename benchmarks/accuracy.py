@@ -17,26 +17,27 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import optax
 
 import jmeta
-from jmeta._cli.baseline import BASELINE, sinusoid_references
-from jmeta._cli.catalogue import default_config
-from jmeta._cli.config import write_config
-from jmeta._cli.recipes import read_config
-from jmeta._cli.runs import evaluate_run, train_run
+from jmeta._catalogue.baseline import BASELINE
+from jmeta._catalogue.config import read_config, write_config
+from jmeta._catalogue.options import with_values
+from jmeta._catalogue.runs import Tested, evaluate_run, train_run
+from jmeta._catalogue.tables import default_config
 from jmeta.nn import ConvolutionalEncoder, MultilayerPerceptron
 
 RESULTS = Path(__file__).parent / "results"
 RUNS = Path("runs") / "accuracy"
 EPISODES = 1000
+PLACES = {"maml": "", "pretrained": BASELINE}
 
 
 class Job(NamedTuple):
     """A learner, where its tasks come from, and how it is trained and tested."""
 
     learner: jmeta.Learner
-    test_learner: jmeta.Learner
     train: jmeta.Sampler
     validation: jmeta.Sampler
     test: jmeta.Sampler
@@ -70,7 +71,6 @@ def omniglot_maml(data: str | None) -> Job:
     }
     return Job(
         learner,
-        learner,
         jmeta.omniglot(data, "train", ways=5, shots=1, queries=settings["training_queries"]),
         jmeta.omniglot(data, "validation", ways=5, shots=1, queries=15),
         jmeta.omniglot(data, "test", ways=5, shots=1, queries=15),
@@ -101,7 +101,6 @@ def omniglot_prototypical(data: str | None) -> Job:
     }
     return Job(
         jmeta.prototypical_networks(encoder),
-        jmeta.prototypical_networks(encoder),
         jmeta.omniglot(data, "train", ways=60, shots=1, queries=settings["training_queries"]),
         jmeta.omniglot(data, "validation", ways=5, shots=1, queries=15),
         jmeta.omniglot(data, "test", ways=5, shots=1, queries=15),
@@ -124,7 +123,7 @@ def train(name: str, job: Job, seed: int, directory: Path) -> tuple[jmeta.Fitted
     step = jmeta.make_step(objective, optimizer, micro_batch=settings["micro_batch"])
     example = jax.jit(job.train.sample)(job.train.data, jax.random.key(seed))
     state = jmeta.init_state(job.learner.init(jax.random.key(seed), example), optimizer, jax.random.key(seed + 1))
-    validation = jmeta.validator(job.test_learner, job.validation, metric=job.metric, episodes=settings["validation_episodes"])
+    validation = jmeta.validator(job.learner, job.validation, metric=job.metric, episodes=settings["validation_episodes"])
     clock = directory / "seconds"
     spent, start = float(clock.read_text()) if clock.exists() else 0.0, time.monotonic()
 
@@ -145,7 +144,7 @@ def train(name: str, job: Job, seed: int, directory: Path) -> tuple[jmeta.Fitted
         validate_every=settings["steps"] // 20,
         checkpoint_every=settings["steps"] // 20,
         directory=directory,
-        resume=bool(jmeta.checkpointing.steps(directory / "checkpoints")),
+        resume=True,
         callbacks=(tick,),
     )
     return fitted, (spent + time.monotonic() - start) / 60
@@ -155,7 +154,7 @@ def score(job: Job, params: Any) -> jmeta.Evaluation:
     """Scores on the fixed list of test episodes."""
     settings = job.settings
     return jmeta.evaluate(
-        job.test_learner,
+        job.learner,
         params,
         job.test,
         metric=job.metric,
@@ -167,11 +166,12 @@ def score(job: Job, params: Any) -> jmeta.Evaluation:
 
 def result_of(name: str, evaluation: jmeta.Evaluation, settings: dict[str, Any], minutes: float, best_step: int) -> dict[str, Any]:
     """Puts together what a result file holds."""
+    estimates = zip(evaluation.steps, evaluation.after_steps, strict=True)
     return {
         "job": name,
         "metric": evaluation.metric,
         "episodes": len(evaluation.values),
-        "after_steps": {str(steps): found._asdict() for steps, found in enumerate(evaluation.after_steps)},
+        "after_steps": {str(steps or 0): found._asdict() for steps, found in estimates},
         "normalization": evaluation.normalization,
         "transductive": evaluation.transductive,
         "milliseconds_per_episode": evaluation.milliseconds_per_episode,
@@ -197,31 +197,32 @@ def omniglot(name: str, data: str | None, seed: int) -> list[dict[str, Any]]:
 
 def sinusoid(seed: int) -> list[dict[str, Any]]:
     """Runs what ``jmeta train maml sinusoid`` runs: MAML, the pretrained baseline, and predictions that ignore the task."""
-    config = default_config("maml", "sinusoid")
-    config = dataclasses.replace(config, training=dataclasses.replace(config.training, seed=seed))
     directory = RUNS / f"sinusoid-{seed}"
     directory.mkdir(parents=True, exist_ok=True)
+    config = with_values(default_config("maml", "sinusoid"), seed=seed)
     write_config(directory, config)
     start = time.monotonic()
     train_run(directory, config, print)
     minutes = (time.monotonic() - start) / 60
-    results = []
-    for name, place in (("sinusoid-maml", directory), ("sinusoid-pretrained", directory / BASELINE)):
-        config = read_config(place)
-        tested = evaluate_run(place, config)
-        _, (_, best) = jmeta.checkpointing.restore(place / "checkpoints", like(tested.recipe.state))
-        results.append(result_of(name, tested.evaluation, dataclasses.asdict(config), minutes, int(best.step)))
+    found = {name: evaluate_run(directory / place, read_config(directory / place)) for name, place in PLACES.items()}
+    results = [result_of_run(f"sinusoid-{name}", directory / PLACES[name], tested, minutes) for name, tested in found.items()]
     results[0]["references"] = {
-        name: jmeta.evaluate(learner, (), tested.recipe.test, metric=jmeta.squared_error, batch_size=100).after_steps[0]._asdict()
-        | {"expected": expected}
-        for name, (learner, expected) in sinusoid_references().items()
+        name: measured.estimate._asdict() | {"expected": measured.expected}
+        for name, measured in found["maml"].references.items()
+        if measured.estimate is not None
     }
     return results
 
 
-def like(state: jmeta.TrainState) -> tuple[jmeta.TrainState, jmeta.Best]:
-    """Gives a pytree shaped like a checkpoint of a validated run."""
-    return state, jmeta.Best(state.params, state.step, jax.numpy.zeros(()))
+def result_of_run(name: str, directory: Path, tested: Tested, minutes: float) -> dict[str, Any]:
+    """Puts together what the result file of a run of the command line holds."""
+    settings = {key: value for key, value in dataclasses.asdict(tested.config).items() if key != "data"}
+    return result_of(name, tested.evaluation, settings, minutes, best_step(directory))
+
+
+def best_step(directory: Path) -> int:
+    """Reads the step that validation chose, of a run in which it chose one."""
+    return int(jmeta.checkpointing.restore(directory / "checkpoints", np.zeros((), np.int32), part=".best.step")[1])
 
 
 def main() -> None:

@@ -21,10 +21,8 @@ def load_params(directory: str | Path, like: Params) -> Params:
       FileNotFoundError: if there is no checkpoint.
       ValueError: if ``like`` is of another model, or every checkpoint is damaged, naming a file.
     """
-    checkpoints, dtype = Path(directory) / CHECKPOINTS, jax.dtypes.canonicalize_dtype(float)
-    found = checkpointing.shapes(checkpoints)
-    if ".best.loss" in found:
-        _, loss = checkpointing.restore(checkpoints, np.zeros(found[".best.loss"], dtype), part=".best.loss")
-        if np.isfinite(loss).all():
-            return checkpointing.restore(checkpoints, like, part=".best.params")[1]
-    return checkpointing.restore(checkpoints, like, part=".state.params")[1]
+    saved, dtype = checkpointing.newest(Path(directory) / CHECKPOINTS), jax.dtypes.canonicalize_dtype(float)
+    for path, _, shape in saved.leaves:
+        if path == ".best.loss" and np.isfinite(checkpointing.read(saved, np.zeros(shape, dtype), part=path)).all():
+            return checkpointing.read(saved, like, part=".best.params")
+    return checkpointing.read(saved, like, part=".state.params")

@@ -2,7 +2,7 @@
 
 from jmeta._adaptation import GradientDescent, gradient_descent
 from jmeta._adjoints import Adjoint, first_order, implicit, unrolled
-from jmeta._cli.recipes import load
+from jmeta._catalogue.recipes import load
 from jmeta._cost import Cost, cost, does_not_fit
 from jmeta._estimates import Estimate, estimate
 from jmeta._gradients import value_and_gradient

@@ -12,7 +12,7 @@ import os
 import shutil
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,22 @@ STRUCTURE = "structure.json"
 LEAVES = "leaves"
 PARTIAL = ".partial-"
 KEPT = 2
+
+Leaf = tuple[str, str, tuple[int, ...]]  # The path, the dtype and the shape of an array.
+
+
+class Saved(NamedTuple):
+    """A checkpoint that is whole.
+
+    Attributes:
+      step: the count of training steps.
+      place: its folder.
+      leaves: the path, dtype and shape of each array that it holds.
+    """
+
+    step: int
+    place: Path
+    leaves: tuple[Leaf, ...]
 
 
 def save(directory: str | Path, step: int, tree: Any) -> Path:
@@ -74,27 +90,17 @@ def restore(directory: str | Path, like: Any, *, part: str = "") -> tuple[int, A
       FileNotFoundError: if there is no checkpoint.
       ValueError: if none is sound, naming a damaged file; or if the newest sound one holds another structure, naming a leaf.
     """
-    step, checkpoint, written = _newest(directory)
-    at = [index for index, (path, *_) in enumerate(written) if path.startswith(part)]
-    expected = [[part + path, *kind] for path, *kind in _structure(like)]
-    _check_structure([written[index] for index in at], expected, checkpoint)
-    there = [_position(index) for index, (_, _, shape) in enumerate(written) if math.prod(shape)]
-    return step, _read_leaves(checkpoint, like, at, there)
+    saved = newest(directory)
+    return saved.step, read(saved, like, part=part)
 
 
-def shapes(directory: str | Path) -> dict[str, tuple[int, ...]]:
-    """Gives the shapes of what the newest sound checkpoint holds, by their paths: ``.state.step``.
+def newest(directory: str | Path) -> Saved:
+    """Finds the newest sound checkpoint; a damaged one is named in a warning and left out.
 
     Raises:
       FileNotFoundError: if there is no checkpoint.
       ValueError: if none is sound, naming a damaged file.
     """
-    _, _, written = _newest(directory)
-    return {path: tuple(shape) for path, _, shape in written}
-
-
-def _newest(directory: str | Path) -> tuple[int, Path, list[list[Any]]]:
-    """Gives the step, the place and the structure of the newest sound checkpoint."""
     directory = Path(directory).absolute()
     if not (found := steps(directory)):
         raise FileNotFoundError(f"directory {directory} holds no checkpoint; expected folders named by their step.")
@@ -102,9 +108,23 @@ def _newest(directory: str | Path) -> tuple[int, Path, list[list[Any]]]:
     for step in reversed(found):
         checkpoint = directory / str(step)
         if not (damage := _damage(checkpoint, step)):
-            return step, checkpoint, json.loads((checkpoint / STRUCTURE).read_text())
+            written = json.loads((checkpoint / STRUCTURE).read_text())
+            return Saved(step, checkpoint, tuple((path, dtype, tuple(shape)) for path, dtype, shape in written))
         warnings.warn(f"checkpoint {step} is left out: {damage}", stacklevel=3)
     raise ValueError(f"no checkpoint in {directory} is sound; the oldest: {damage}")
+
+
+def read(saved: Saved, like: Any, *, part: str = "") -> Any:
+    """Reads a checkpoint, or a part of it, as :func:`restore` does.
+
+    Raises:
+      ValueError: if it holds another structure, naming a leaf.
+    """
+    at = [index for index, (path, *_) in enumerate(saved.leaves) if path.startswith(part)]
+    expected = [(part + path, dtype, shape) for path, dtype, shape in _structure(like)]
+    _check_structure([saved.leaves[index] for index in at], expected, saved.place)
+    there = [_position(index) for index, (_, _, shape) in enumerate(saved.leaves) if math.prod(shape)]
+    return _read_leaves(saved.place, like, at, there)
 
 
 def _damage(checkpoint: Path, step: int) -> str | None:
@@ -130,12 +150,12 @@ def _digests(checkpoint: Path) -> dict[str, str]:
     return {path.relative_to(checkpoint).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def _structure(tree: Any) -> list[list[Any]]:
+def _structure(tree: Any) -> list[Leaf]:
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return [[jax.tree_util.keystr(path), str(_array(leaf).dtype), list(np.shape(leaf))] for path, leaf in leaves]
+    return [(jax.tree_util.keystr(path), str(_array(leaf).dtype), tuple(np.shape(leaf))) for path, leaf in leaves]
 
 
-def _check_structure(got: list[list[Any]], expected: list[list[Any]], checkpoint: Path) -> None:
+def _check_structure(got: list[Leaf], expected: list[Leaf], checkpoint: Path) -> None:
     # Orbax by itself would cast to the dtype that is asked for.
     if got != expected:
         here, there = ([leaf for leaf in leaves if leaf not in others][:1] for leaves, others in ((got, expected), (expected, got)))
@@ -146,12 +166,12 @@ def _check_structure(got: list[list[Any]], expected: list[list[Any]], checkpoint
         )
 
 
-def _of_fit(leaves: list[list[Any]]) -> bool:
+def _of_fit(leaves: list[Leaf]) -> bool:
     return bool(leaves) and all(path.startswith((".state", ".best")) for path, *_ in leaves)
 
 
-def _name(leaves: list[list[Any]]) -> str:
-    return " and ".join(f"{path} {dtype}{shape}" for path, dtype, shape in leaves) or "nothing else"
+def _name(leaves: list[Leaf]) -> str:
+    return " and ".join(f"{path} {dtype}{list(shape)}" for path, dtype, shape in leaves) or "nothing else"
 
 
 def _write_leaves(checkpoint: Path, tree: Any) -> None:

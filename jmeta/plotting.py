@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BLUE, ORANGE, GREY = "tab:blue", "tab:orange", "0.55"
+BLUE, ORANGE, RED, GREY = "tab:blue", "tab:orange", "tab:red", "0.55"
+COLORS = (BLUE, ORANGE, *(f"tab:{name}" for name in ("green", "red", "purple", "brown", "pink", "olive", "cyan")))
 COLUMNS = 3
+DIVERGED = "validation/diverged"
 
 
 class Evaluated(Protocol):
@@ -30,13 +33,20 @@ class Evaluated(Protocol):
         ...
 
     @property
+    def steps(self) -> Sequence[int | None]:
+        """The numbers of adaptation steps that were scored; None where adapting is not iterative."""
+        ...
+
+    @property
     def after_steps(self) -> Sequence[Estimate]:
-        """The estimate after 0, 1, ..., k adaptation steps."""
+        """The estimate after each of these numbers of steps."""
         ...
 
 
 def training_curve(metrics: Sequence[Mapping[str, Any]]) -> Figure:
     """Draws every metric of a training against the step, on training and on validation tasks.
+
+    Where validation tasks diverged, a mark on the step says so.
 
     Args:
       metrics: the lines of ``metrics.jsonl``: each a ``step`` with what was measured there; the names of what was measured on
@@ -47,7 +57,8 @@ def training_curve(metrics: Sequence[Mapping[str, Any]]) -> Figure:
     """
     if not metrics:
         raise ValueError("metrics must hold at least one line; got none.")
-    names = dict.fromkeys(name.removeprefix("validation/") for line in metrics for name in line if name != "step")
+    names = dict.fromkeys(name.removeprefix("validation/") for line in metrics for name in line if name not in ("step", DIVERGED))
+    diverged = [line["step"] for line in metrics if line.get(DIVERGED)]
     # A regression's metric is its loss.
     kinds = [kind for kind in names if kind == "loss" or _values(metrics, kind) != _values(metrics, "loss")]
     figure, panels = _panels(1, len(kinds), (6.0, 4.0))
@@ -63,13 +74,19 @@ def training_curve(metrics: Sequence[Mapping[str, Any]]) -> Figure:
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.yaxis.set_major_formatter("{x:g}")
             axes.yaxis.set_minor_formatter("")
+        if diverged:
+            # In axes coordinates upwards: at the lower edge, whatever the metric's range.
+            where = axes.get_xaxis_transform()
+            axes.plot(diverged, [0.02] * len(diverged), "x", color=RED, transform=where, label="validation diverged")
         _label(axes, "training steps", _words(kind))
         axes.legend()
     return figure
 
 
 def adaptation_curve(evaluations: Mapping[str, Evaluated], *, references: Mapping[str, float] | None = None) -> Figure:
-    """Draws a metric against the adaptation steps, with its 95 % intervals.
+    """Draws a metric against the adaptation steps, each at its own number of them, with its 95 % intervals.
+
+    Where adapting is not iterative, the score is a horizontal line.
 
     Args:
       evaluations: by the name to show; all with one metric.
@@ -84,12 +101,17 @@ def adaptation_curve(evaluations: Mapping[str, Evaluated], *, references: Mappin
     figure, (axes,) = _panels(1, 1, (6.4, 4.4))
     from matplotlib.ticker import MaxNLocator
 
-    for name, evaluated in evaluations.items():
+    for (name, evaluated), color in zip(evaluations.items(), itertools.cycle(COLORS), strict=False):
         mean, half_width = np.array(evaluated.after_steps, float).T
-        steps = np.arange(len(mean))
-        (line,) = axes.plot(steps, mean, marker="o", markersize=4, label=name)
-        axes.fill_between(steps, mean - half_width, mean + half_width, color=line.get_color(), alpha=0.2, linewidth=0)
-    for (name, value), style in zip((references or {}).items(), ("--", ":", "-."), strict=False):
+        low, high = mean - half_width, mean + half_width
+        steps = [number for number in evaluated.steps if number is not None]
+        if steps:
+            axes.plot(steps, mean, color=color, marker="o", markersize=4, label=name)
+            axes.fill_between(steps, low, high, color=color, alpha=0.2, linewidth=0)
+        else:
+            axes.axhline(mean[0], color=color, label=name)
+            axes.axhspan(low[0], high[0], color=color, alpha=0.2, linewidth=0)
+    for (name, value), style in zip((references or {}).items(), itertools.cycle(("--", ":", "-.")), strict=False):
         axes.axhline(value, color=GREY, linestyle=style, label=name)
     if kinds != {"accuracy"}:
         axes.set_ylim(bottom=0)

@@ -14,12 +14,15 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache import compilation_cache as jax_cache
 
 import jmeta
-from jmeta._cli import cache, runs
+from jmeta._catalogue import runs
+from jmeta._catalogue.options import SECTIONS, values_of
+from jmeta._catalogue.tables import METHODS, PROBLEMS, default_config, solves
+from jmeta._cli import cache
 from jmeta._cli import cost as costs
 from jmeta._cli import main as command_line
-from jmeta._cli.catalogue import default_config
 from jmeta._cli.main import main
 from jmeta._reporting import read_metrics
 
@@ -64,29 +67,90 @@ def test_a_run_leaves_its_files(run):
     assert [line["step"] for line in read_metrics(directory)] == [10, 20, 30, 40]
 
 
-def test_evaluation_has_its_schema_and_is_that_of_the_library(run):
+def test_an_evaluation_says_what_it_was_measured_on_and_is_that_of_the_library(run):
     directory, _ = run
     found = json.loads((directory / "evaluation.json").read_text())
-    assert list(found) == ["metric", "episodes", "after_steps", "normalization", "transductive"]
-    assert (found["metric"], found["episodes"], found["normalization"], found["transductive"]) == (
-        "squared_error",
-        20,
-        "none",
-        False,
-    )
     learner, params = jmeta.load(directory)
     tasks = jmeta.sinusoid(shots=5, queries=5)
-    expected = jmeta.evaluate(
-        learner, params, tasks, metric=jmeta.squared_error, num_steps=2, episodes=20, seed=0, batch_size=100
-    ).after_steps
-    assert found["after_steps"] == {str(step): estimate._asdict() for step, estimate in enumerate(expected)}
+    expected = jmeta.evaluate(learner, params, tasks, metric=jmeta.squared_error, num_steps=2, episodes=20, seed=0, batch_size=100)
+    zero = found["references"].pop("predicting zero")
+    assert zero["expected"] == pytest.approx(4.2517, abs=1e-4)
+    assert list(found.pop("references")) == ["best function of x alone"]
+    assert found == {
+        **{"method": "maml", "problem": "sinusoid", "metric": "squared_error", "shots": 5, "queries": 5, "episodes": 20, "seed": 0},
+        "sizes": {"support": 5, "query": 5},
+        "after_steps": {
+            str(step): one._asdict() | {"diverged": 0} for step, one in zip(range(3), expected.after_steps, strict=True)
+        },
+        **{"normalization": "none", "transductive": False, "first_episode": expected.episodes, "jmeta": jmeta.__version__},
+    }
+    # E[y^2] over the tasks of the test, of which there are as many queries as zero was predicted for.
+    keys = jax.random.split(jax.random.key(0), 20)
+    squares = [np.square(tasks.sample(tasks.data, jax.random.split(key)[0]).query.y).mean() for key in keys]
+    assert zero["mean"] == pytest.approx(np.mean(squares), rel=1e-5)
+
+
+def test_another_protocol_is_another_file_and_other_plots(run, tmp_path, capsys):
+    directory = tmp_path / "copy"
+    shutil.copytree(run[0], directory)
+    before = {path: path.read_bytes() for path in directory.rglob("*.json")}
+    assert main(["evaluate", str(directory), "--evaluation-shots", "10", "--evaluation-steps", "3", "--evaluation-batch", "7"]) == 0
+    printed = capsys.readouterr().out
+    added = {path.relative_to(directory).as_posix() for path in directory.rglob("*.json")} - {
+        path.relative_to(directory).as_posix() for path in before
+    }
+    name = "evaluation-shots-10-steps-3.json"
+    assert added == {name, f"baseline/{name}"}
+    assert {path: path.read_bytes() for path in before} == before
+    found = json.loads((directory / name).read_text())
+    assert (found["shots"], list(found["after_steps"])) == (10, ["0", "1", "2", "3"])
+    written = [
+        str(directory / file) for file in (name, "training.png", "adaptation-shots-10-steps-3.png", "tasks-shots-10-steps-3.png")
+    ]
+    assert f"wrote {', '.join(written)}" in printed
+    assert all(Path(file).is_file() for file in written)
+
+
+def test_the_protocol_of_the_run_is_its_own_file(run, tmp_path):
+    directory = tmp_path / "copy"
+    shutil.copytree(run[0], directory)
+    files = sorted(path.name for path in directory.iterdir())
+    before = (directory / "evaluation.json").read_bytes()
+    # How many run at once is no part of a protocol.
+    assert main(["evaluate", str(directory), "--evaluation-batch", "100"]) == 0
+    assert sorted(path.name for path in directory.iterdir()) == files
+    assert (directory / "evaluation.json").read_bytes() == before
+
+
+def test_divergence_is_counted_and_said(tmp_path, capsys):
+    # On a linear head one step of the size 1 is finite, and 100 of them grow beyond all numbers; no unit can die of it.
+    options = ["--inner-rate", "1.0", "--inner-steps", "1", "--evaluation-steps", "100", "--out", str(tmp_path / "run")]
+    line = " ".join(TRAIN).replace(" --evaluation-steps 2", "").replace("maml", "anil").split()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert main([*line, *options]) == 0
+    printed = capsys.readouterr()
+    counts = [line["validation/diverged"] for line in read_metrics(tmp_path / "run")]
+    assert all(0 < count <= 5 for count in counts)
+    assert all(line["validation/loss"] is None for line in read_metrics(tmp_path / "run"))
+    several = f"{min(counts):.0f}" + (f" to {max(counts):.0f}" if len(set(counts)) > 1 else "")
+    assert (
+        f"validation diverged 4 of 4 times, first at step 10: the loss of {several} of 5 tasks was not finite; such a step is "
+        "never chosen."
+    ) in printed.out
+    assert "warning: no validation loss was finite" in printed.err
+    diverged = json.loads((tmp_path / "run" / "evaluation.json").read_text())["after_steps"]["100"]
+    assert diverged["mean"] is None
+    assert 0 < diverged["diverged"] <= 20
+    (row,) = (line for line in printed.out.splitlines() if line.startswith("anil "))
+    assert row.endswith(f"{diverged['diverged']} of 20 diverge")
 
 
 def test_the_table_compares_with_the_baseline_and_the_paper(run):
     directory, printed = run
     rows = {line.split("  ")[0]: line for line in printed.splitlines()}
     scores = {name: json.loads((place / "evaluation.json").read_text()) for name, place in places(directory).items()}
-    rate = json.loads((directory / "baseline" / "config.json").read_text())["learner"]["fine_tuning_rate"]
+    rate = json.loads((directory / "baseline" / "config.json").read_text())["method"]["fine_tuning_rate"]
     for name, label in (("maml", "maml"), ("pretraining", f"pretraining (step size {rate:g})")):
         for estimate in scores[name]["after_steps"].values():
             assert f"{estimate['mean']:.2f} ± {estimate['half_width']:.2f}" in rows[label]
@@ -140,7 +204,7 @@ def test_stopped_and_resumed_twice_ends_bitwise_like_a_whole_run(run, tmp_path, 
         monkeypatch.setattr(runs, "validator", validator)
 
     stop_with(signal.SIGINT, at=1)
-    monkeypatch.setattr(command_line, "draw", lambda directory: [])
+    monkeypatch.setattr(command_line, "draw", lambda *_: [])
     assert main([*TRAIN, "--no-baseline", "--out", str(directory)]) == 130
     assert f"stopped at step 10; go on with: jmeta resume {directory}" in capsys.readouterr().err
     stop_with(signal.SIGTERM, at=2)
@@ -189,17 +253,24 @@ def test_plot_draws_again(run, capsys):
     ("line", "words"),
     [
         ("trian", "no command named 'trian'; did you mean 'train'?"),
-        ("train mamll sinusoid", "no learner named 'mamll'; did you mean 'maml'? There are: maml, fomaml,"),
-        ("train maml sinusiod", "no tasks named 'sinusiod'; did you mean 'sinusoid'?"),
+        ("train mamll sinusoid", "no method named 'mamll'; did you mean 'maml'? There are: maml, fomaml,"),
+        ("train maml sinusiod", "no problem named 'sinusiod'; did you mean 'sinusoid'?"),
         ("train prototypical-networks omniglot", "did you mean 'prototypical_networks'?"),
-        ("train maml qqq", "no tasks named 'qqq'. There are: sinusoid, omniglot."),
-        ("train prototypical_networks sinusoid --out DIR", "has no meaning: prototypes are of classes"),
+        ("train maml qqq", "no problem named 'qqq'. There are: sinusoid, omniglot, arrays."),
+        (
+            "train prototypical_networks sinusoid --out DIR",
+            "prototypical_networks solves few-shot classification; sinusoid is few-shot regression.",
+        ),
+        ("train maml sinusoid --out DIR --seed 1 --seed 2", "--seed must be given once; got it 2 times."),
+        ("train maml sinusoid --out DIR --inner_rate=1 --inner-rate 2", "--inner-rate must be given once; got it 2 times."),
+        ("train maml sinusoid --out DIR --baseline --no-baseline", "--baseline must be given once; got it 2 times."),
+        ("train maml arrays --out DIR", "path must name an .npz file for arrays; got None."),
         ("train maml sinusoid --out DIR --stpes 3", "--steps INT"),
         ("train maml sinusoid --out DIR --steps many", "invalid literal"),
         ("train maml sinusoid --out DIR --steps 0", "steps must be above 0 and below 2^31; got 0."),
         ("train maml sinusoid", "--out"),
         ("train maml omniglot --out DIR --evaluation-ways 7", "evaluation_ways must be the ways of training for maml; got 7"),
-        ("list learners", "list takes nothing after it; got 'learners'."),
+        ("list methods", "list takes nothing after it; got 'methods'."),
     ],
 )
 def test_bad_usage_exits_with_2_and_says_what_is_right(line, words, tmp_path, capsys):
@@ -220,23 +291,42 @@ def test_help_helps(line, capsys):
     assert "usage: jmeta" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("pair", [("maml", "sinusoid"), ("prototypical_networks", "omniglot"), ("reptile", "omniglot")])
+@pytest.mark.parametrize("pair", [("imaml", "sinusoid"), ("prototypical_networks", "omniglot"), ("reptile", "arrays")])
 def test_every_option_has_a_line_of_help(pair, capsys):
     config = default_config(*pair)
     assert main(["train", *pair, "--help"]) == 0
     text = " ".join(re.sub("[│─╭╮╰╯]|-{3,}", " ", capsys.readouterr().out).split())
     assert "--out PATH folder of the run" in text
-    for section in (config.learner, config.tasks, config.test, config.network, config.training, config.evaluation):
-        for field in dataclasses.fields(section):
-            (meaning,) = re.findall(rf"^ +{field.name}: (.*)$", type(section).__doc__, re.MULTILINE)
+    sections = [getattr(config, section) for section in SECTIONS]
+    for part in (part for section in sections for part in (section, *vars(section).values()) if dataclasses.is_dataclass(part)):
+        for field in (field for field in dataclasses.fields(part) if not dataclasses.is_dataclass(getattr(part, field.name))):
+            (meaning,) = re.findall(rf"^ +{field.name}: (.*)$", type(part).__doc__, re.MULTILINE)
             name = field.name.replace("_", "-")
             assert re.search(rf"--{name}(, --no-{name})? [^-]*{re.escape(meaning)}", text), name
+    assert {name for section in sections for name, _ in values_of(section)} >= {"steps", "evaluation_steps"}
 
 
-def test_list_names_learners_and_tasks(capsys):
+def test_list_is_a_table_of_methods_against_problems(capsys):
     assert main(["list"]) == 0
-    out = capsys.readouterr().out
-    assert all(f"  {name} " in out for name in ("maml", "reptile", "prototypical_networks", "sinusoid", "omniglot"))
+    lines = capsys.readouterr().out.splitlines()
+    head = next(line for line in lines if line.endswith("  ".join(PROBLEMS)))
+    for name, method in METHODS.items():
+        (line,) = (line for line in lines if line.startswith(f"  {name} "))
+        assert line.endswith(method.description)
+        for problem in PROBLEMS:
+            start = head.index(problem)
+            assert ("x" in line[start : start + len(problem)]) == solves(name, problem), (name, problem)
+    for name, problem in PROBLEMS.items():
+        assert any(line.startswith(f"{name} ") and line.endswith(problem.description) for line in lines)
+    assert max(map(len, lines)) <= 132
+
+
+def test_a_method_lists_the_problems_that_it_solves(capsys):
+    assert main(["train", "pretraining", "--help"]) == 0
+    printed = capsys.readouterr().out
+    assert "usage: jmeta train pretraining PROBLEM --out DIR" in printed
+    assert "\nsinusoid " in printed
+    assert "omniglot" not in printed
 
 
 def test_version(capsys):
@@ -322,11 +412,19 @@ def test_the_cost_is_said_before_the_run_and_is_no_part_of_it(problem, tmp_path,
 
 @pytest.fixture
 def cached(tmp_path, monkeypatch):
-    """The folder of the compilation cache of a user who has set nothing."""
+    """The folder of the compilation cache of a user who has set nothing; what this process was given comes back."""
     monkeypatch.delenv(cache.VARIABLE)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(cache, "WORTH_KEEPING", 0.0)
-    return tmp_path / "jmeta" / "compilation"
+    given = {name: getattr(jax.config, name) for name in (cache.FOLDER, cache.LEAST)}
+    for variable in map(str.upper, given):
+        monkeypatch.delenv(variable, raising=False)
+    jax.config.update(cache.FOLDER, None)
+    jax_cache.reset_cache()
+    yield tmp_path / "jmeta" / "compilation"
+    for name, value in given.items():
+        jax.config.update(name, value)
+    jax_cache.reset_cache()
 
 
 def settings():
@@ -418,13 +516,15 @@ def test_prototypical_networks_on_images_from_training_to_more_ways(drawings, tm
         == 0
     )
     found = json.loads((directory / "evaluation.json").read_text())
-    assert (found["metric"], list(found["after_steps"]), found["transductive"]) == ("accuracy", ["0"], False)
-    assert 0 < found["after_steps"]["0"]["mean"] < 1
+    assert (found["metric"], list(found["after_steps"]), found["transductive"]) == ("accuracy", ["as trained"], False)
+    assert (found["ways"], found["sizes"]) == (5, {"support": 5, "query": 10, "ways": 5})
+    assert 0 < found["after_steps"]["as trained"]["mean"] < 1
+    assert found["references"] == {"guessing": {"expected": 0.2}}
     assert {path.name for path in directory.glob("*.png")} == {"training.png"}
     assert "5 ways, 1 shots, 2 queries; normalisation group, not transductive" in capsys.readouterr().out
     # The data may be gone when a run is loaded.
     (drawings / "omniglot28.npz").unlink()
     learner, params = jmeta.load(directory)
     support = jmeta.Batch(np.zeros((5, 28, 28, 1), np.float32), np.arange(5))
-    adapted = learner.adapt(params, jax.random.key(0), support)
+    adapted = learner.adapt(params, jax.random.key(0), support, classes=np.ones(5, bool))
     assert learner.predict(params, adapted, support.x).shape == (5, 5)

@@ -1,1 +1,1 @@
-"""The command line: options, runs in directories, and what is said of them."""
+"""The command line: reading words, saying what happens, drawing. What is said and drawn of is ``jmeta._catalogue``."""

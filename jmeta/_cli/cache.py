@@ -12,6 +12,7 @@ from jax.experimental.compilation_cache import compilation_cache as jax_cache
 VARIABLE = "JMETA_COMPILATION_CACHE"
 OFF = "off"
 FOLDER = "jax_compilation_cache_dir"
+LEAST = "jax_persistent_cache_min_compile_time_secs"
 WORTH_KEEPING = 0.5  # Seconds of compilation.
 
 
@@ -36,8 +37,8 @@ def compilation_cache(say: Callable[[str], None]) -> Iterator[None]:
         yield
         return
     settings: dict[str, str | float] = {FOLDER: str(folder)}
-    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
-        settings["jax_persistent_cache_min_compile_time_secs"] = WORTH_KEEPING
+    if LEAST.upper() not in os.environ:
+        settings[LEAST] = WORTH_KEEPING
     previous = {name: getattr(jax.config, name) for name in settings}
     _set(settings)
     try:

@@ -2,7 +2,7 @@
 
 import jax
 
-from jmeta._cli.recipes import Recipe, training_step
+from jmeta._catalogue.recipes import Recipe, training_step
 from jmeta._cost import cost, does_not_fit, readable
 
 

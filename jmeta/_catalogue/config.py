@@ -8,10 +8,11 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from jmeta._cli.options import Config
+from jmeta._catalogue.options import SECTIONS, Config, values_of
+from jmeta._catalogue.tables import default_config
 
 CONFIG = "config.json"
-MAY_BE_ZERO = ("inner_steps", "seed", "evaluation_steps", "evaluation_seed")
+MAY_BE_ZERO = frozenset({"inner_steps", "seed", "evaluation_steps", "evaluation_seed", "split_seed", "damping"})
 LIMIT = 2**31
 
 
@@ -25,6 +26,24 @@ def write_json(path: Path, value: Any) -> None:
 def write_config(directory: str | Path, config: Config) -> None:
     """Writes ``config.json``."""
     write_json(Path(directory) / CONFIG, dataclasses.asdict(config))
+
+
+def read_config(directory: str | Path) -> Config:
+    """Reads ``config.json``.
+
+    Raises:
+      FileNotFoundError: if there is none.
+      ValueError: if it is not what ``jmeta train`` writes, naming the file.
+    """
+    path = Path(directory) / CONFIG
+    if not path.is_file():
+        raise FileNotFoundError(f"directory {directory} holds no run; expected a {CONFIG}, as jmeta train writes it.")
+    try:
+        found = json.loads(path.read_text())
+        defaults = default_config(found["method_name"], found["problem_name"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"file {path} is damaged ({error!r}); expected what jmeta train writes.") from error
+    return from_json(Config, found, defaults, f"file {path}")
 
 
 def from_json(kind: type, found: Any, default: Any, place: str) -> Any:
@@ -59,8 +78,8 @@ def check_ranges(config: Config) -> None:
     Raises:
       ValueError: naming the option.
     """
-    for section in vars(config).values():
-        for name, value in vars(section).items() if dataclasses.is_dataclass(section) else ():
+    for section in SECTIONS:
+        for name, value in values_of(getattr(config, section)):
             if isinstance(value, tuple) and not value:
                 raise ValueError(f"{name} must hold at least one number; got none.")
             for number in value if isinstance(value, tuple) else (value,):

@@ -1,0 +1,65 @@
+"""The plots of a run, as files beside what they are drawn of."""
+
+from pathlib import Path
+
+import jax
+
+from jmeta._catalogue.baseline import BASELINE
+from jmeta._catalogue.options import Config
+from jmeta._catalogue.pretraining import PRETRAINING
+from jmeta._catalogue.recipes import Recipe, best_params, build, setting_of
+from jmeta._catalogue.results import Scores, evaluation_path, read_evaluation, suffix_of
+from jmeta._catalogue.rows import REGRESSION
+from jmeta._catalogue.runs import last_step
+from jmeta._reporting import read_metrics
+from jmeta._types import Episode
+from jmeta.tasks._batching import batch_tasks
+
+PAGE = 9
+
+
+def draw(directory: Path, config: Config) -> list[Path]:
+    """Draws the plots that the files of a run allow, and gives their paths.
+
+    Args:
+      directory: where the run is written.
+      config: its options; where those of the testing are not its own, the plots of the test have other names, as its file has.
+
+    Raises:
+      ImportError: if matplotlib is not there.
+    """
+    from jmeta import plotting
+
+    figures, suffix = {}, suffix_of(directory, config)
+    if metrics := read_metrics(directory):
+        figures["training"] = plotting.training_curve(metrics)
+    if evaluations := _evaluations(directory, config):
+        known = {name: one for scores in evaluations.values() for name, one in scores.references.items()}
+        numbers = {name: one.expected if one.estimate is None else one.estimate.mean for name, one in known.items()}
+        references = {name: number for name, number in numbers.items() if number is not None}
+        figures[f"adaptation{suffix}"] = plotting.adaptation_curve(evaluations, references=references)
+    num_steps, kind = config.evaluation.evaluation_steps, setting_of(config).kind
+    if num_steps and kind == REGRESSION and last_step(directory):
+        recipe = build(config)
+        if (episodes := _page(recipe, config)) is not None:
+            params = best_params(directory, recipe.state)
+            figures[f"tasks{suffix}"] = plotting.regression_tasks(recipe.learner, params, episodes, num_steps=num_steps)
+    for name, figure in figures.items():
+        figure.savefig(directory / f"{name}.png")
+    return [directory / f"{name}.png" for name in figures]
+
+
+def _evaluations(directory: Path, config: Config) -> dict[str, Scores]:
+    """Reads the scores of a run and of its baseline, where one of them has several numbers of steps to draw."""
+    runs = {config.method_name: directory} | ({PRETRAINING: directory / BASELINE} if config.baseline else {})
+    found = {name: read_evaluation(evaluation_path(run, config)) for name, run in runs.items()}
+    scores = {name: one for name, one in found.items() if one is not None}
+    return scores if any(len(one.steps) > 1 for one in scores.values()) else {}
+
+
+def _page(recipe: Recipe, config: Config) -> Episode | None:
+    """Draws a page of test tasks, where each is one curve over one number."""
+    episodes = batch_tasks(recipe.test, PAGE).sample(recipe.test.data, jax.random.key(config.evaluation.evaluation_seed))
+    query = episodes.query
+    curves = query.mask is None and episodes.classes is None and query.x.shape[2:] == query.y.shape[2:] == (1,)
+    return episodes if curves else None
