@@ -36,7 +36,8 @@ def score(fn: LossFn, outputs: Any, batch: Batch, classes: Mask = None, *, name:
       fn: ``(outputs, targets) -> [n, ...]``.
       outputs: what a model makes of ``batch.x``, leaves ``[n, ...]``.
       batch: the examples.
-      classes: ``[ways]``, the real classes. A row whose label is none of them does not count.
+      classes: ``[ways]``, the real classes. A row whose label is none of them does not count; the logits of the others are so low
+        that no softmax, sigmoid or margin sees them, which a loss by differences from one-hot labels does.
       name: what to call ``fn`` in an error.
 
     Raises:

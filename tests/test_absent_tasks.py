@@ -95,6 +95,21 @@ def test_a_mixture_adds_up_the_means_of_the_kinds_that_are_present(x64, micro_ba
     np.testing.assert_array_equal(metrics["present"], [*PRESENT, False, True])
 
 
+@pytest.mark.parametrize("micro_batch", [None, 1])
+def test_reptile_does_not_follow_weight_decay_in_a_task_without_rows(x64, micro_batch):
+    """Its inner optimiser moves without a gradient too; of a task in which nothing counts the distance is 0 all the same."""
+    model = jmeta.from_functions(lambda key, x: {"w": jnp.ones((3, 2))}, lambda params, x: jnp.tanh(x @ params["w"]))
+    inner = optax.chain(optax.add_decayed_weights(0.5), optax.sgd(0.1))
+    learner, data = jmeta.reptile(model, jmeta.squared_error, inner, num_steps=2), four_tasks()
+    episodes = jmeta.Episode(data, data)
+    differentiate = jax.jit(jmeta.value_and_gradient(jmeta.over_tasks(learner.loss), micro_batch=micro_batch))
+    (loss, metrics), gradient = differentiate(params(), KEY, episodes)
+    present = jax.tree.map(lambda leaf: leaf[PRESENT], episodes)
+    (alone, known), expected = differentiate(params(), KEY, present)
+    assert alone > 1e-3
+    chex.assert_trees_all_close((loss, metrics, gradient), (alone, known, expected), rtol=1e-12)
+
+
 # --- aggregators ------------------------------------------------------------------------------------------------------------------
 
 
@@ -194,7 +209,11 @@ def test_a_loss_of_exactly_zero_for_long_ends_in_no_nan(labelled):
 
 def test_a_weighting_is_told_who_is_present_and_gives_the_others_nothing(x64):
     """Whatever it weighs an absent task with, also with infinity; and what it observes after the step says it again."""
-    data, told = four_tasks(), []
+    data, told, values = four_tasks(), [], []
+
+    def update(updates, state, params=None, *, value, **given):
+        values.append(value)
+        return jax.tree.map(jnp.negative, updates), state
 
     def weigh(state, losses, *, present, key, pullback):
         told.append(present)
@@ -205,12 +224,14 @@ def test_a_weighting_is_told_who_is_present_and_gives_the_others_nothing(x64):
         return losses
 
     weighting = jmeta.Weighting(jnp.zeros, weigh, observe)
-    state = jmeta.init_state(params(), optax.sgd(1.0), KEY, tasks=4, weighting=weighting)
-    step = jmeta.make_step(jmeta.task_losses(squared), optax.sgd(1.0), weighting=weighting)
+    optimizer = optax.GradientTransformationExtraArgs(lambda params: (), update)
+    state = jmeta.init_state(params(), optimizer, KEY, tasks=4, weighting=weighting)
+    step = jmeta.make_step(jmeta.task_losses(squared), optimizer, weighting=weighting)
     after, metrics = step(state, filled(data))
     losses, gradients, _ = of_present(data)
     np.testing.assert_allclose(after.params["w"], params()["w"] - np.sum(gradients, axis=0), rtol=1e-10)
     np.testing.assert_allclose(metrics["loss"], losses.mean(), rtol=1e-12)
+    np.testing.assert_allclose(values, [losses.sum()], rtol=1e-12)
     np.testing.assert_array_equal(told, [PRESENT, PRESENT])
     assert after.memory.shape == (4,)
     assert not after.memory[~PRESENT].any()

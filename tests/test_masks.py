@@ -265,12 +265,47 @@ def test_no_derivative_comes_back_to_outputs_that_do_not_count(by):
     }[by]
     root = lambda outputs, targets: jnp.sqrt(jnp.abs(outputs - targets))  # noqa: E731
     loss_fn = root if by == "weights of entries" else distance
-    expected = jax.grad(lambda outputs: loss_fn(outputs, targets[there]).mean())(jnp.zeros((2, 2)))
+    value, expected = jax.value_and_grad(lambda outputs: loss_fn(outputs, targets[there]).mean())(jnp.zeros((2, 2)))
     for held in (targets[0], targets[1], jnp.nan, jnp.inf, 1e30):
         outputs = jnp.zeros((3, 2)).at[1].set(held)
-        slope = jax.grad(lambda outputs: jmeta.score(loss_fn, outputs, Batch(outputs, targets)._replace(**counted)))(outputs)
+        score = lambda outputs: jmeta.score(loss_fn, outputs, Batch(outputs, targets)._replace(**counted))  # noqa: E731
+        got, slope = jax.value_and_grad(score)(outputs)
+        np.testing.assert_allclose(got, value, rtol=1e-6)
         np.testing.assert_allclose(slope[there], expected, rtol=1e-6)
         assert (slope[1] == 0).all()
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_rows_of_classes_that_are_not_there_do_not_count(masked):
+    """Labels of absent classes and labels beyond them all, under jit, where nobody can say so."""
+    logits, labels = draw(1, 5, 4), jnp.array([0, 2, 1, 3, 9], jnp.uint8)
+    classes, real = jnp.array([True, False, True, True]), jnp.array([True, True, True, False, True])
+    kept = np.array([0, 1]) if masked else np.array([0, 1, 3])
+    batch = Batch(logits, labels, real if masked else None)
+    got = jax.jit(jax.value_and_grad(lambda logits: jmeta.score(cross_entropy, logits, batch, classes)))(logits)
+
+    def expected(logits):
+        there = jax.nn.log_softmax(logits[kept][:, np.array([0, 2, 3])])
+        return -there[np.arange(len(kept)), np.array([0, 1, 2])[: len(kept)]].mean()
+
+    # float32
+    chex.assert_trees_all_close(got, jax.value_and_grad(expected)(logits), rtol=1e-5, atol=1e-6)
+
+
+def test_no_derivative_comes_back_to_single_entries_that_do_not_count():
+    """The other entries of their rows have theirs."""
+    targets = jnp.array([[1.0, 2.0], [3.0, 5.0], [7.0, 4.0]])
+    there = np.array([[1, 1], [1, 0], [0, 1]], bool)
+    batch = Batch((), targets, None, jnp.asarray(there, float))
+    root = lambda outputs, targets: jnp.sqrt(jnp.abs(outputs - targets))  # noqa: E731
+    outputs = jnp.zeros((3, 2))
+    value, expected = jax.value_and_grad(lambda outputs: root(outputs, targets)[there].mean())(outputs)
+    # The first entry of its column, which stands in the place of the target, is equal to what is held: no slope.
+    for held in (jnp.array([1.0, 2.0]), jnp.nan, jnp.inf):
+        given = jnp.where(there, outputs, held)
+        got, slope = jax.value_and_grad(lambda outputs: jmeta.score(root, outputs, batch))(given)
+        np.testing.assert_allclose(got, value, rtol=1e-6)
+        np.testing.assert_allclose(slope, expected, rtol=1e-6)
 
 
 def beta_likelihood(precision):

@@ -48,6 +48,10 @@ MODEL = jmeta.from_functions(
 )
 
 
+def apart(one, other):
+    return optax.tree.norm(optax.tree.sub(wide(one), wide(other)))
+
+
 def assert_alike(got, expected, like):
     chex.assert_trees_all_equal_dtypes(got, like)
     scale = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(expected))
@@ -71,7 +75,10 @@ def test_an_aggregator_keeps_the_type_of_every_leaf(name):
     known = {"losses": jnp.ones(3), "present": jnp.ones(3, bool), "key": KEY}
     got, _ = AGGREGATORS[name].combine(gradients, (), **known)
     expected, _ = AGGREGATORS[name].combine(wide(gradients), (), **known)
-    assert_alike(got, expected, params())
+    chex.assert_trees_all_equal_dtypes(got, params())
+    # Computed in float32 from the same numbers, and rounded once.
+    chex.assert_trees_all_close(got["head"], expected["head"], rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_close(wide(got)["body"], expected["body"], rtol=ROUNDING, atol=1e-6)
 
 
 ADJOINTS = {
@@ -95,19 +102,17 @@ def test_a_meta_gradient_keeps_the_type_of_every_leaf(name):
 
 
 def test_central_differences_keep_the_type_of_every_leaf_and_step_as_far_as_the_coarsest_needs():
-    """The product with the second derivatives, in bfloat16 to a few parts in ten, is not noise."""
-    learners = {
-        product: jmeta.maml(MODEL, jmeta.squared_error, optax.sgd(0.2), adjoint=jmeta.unrolled(hessian_product=product))
-        for product in ("reverse", "finite_difference")
-    }
+    """The product with the second derivatives is right to a few parts in a hundred; with the step of float32 it is off by 0.14."""
     one = jax.tree.map(lambda leaf: leaf[0], episodes())
-    exact, got = (
-        jax.jit(jax.grad(lambda params, learner=learner: learner.loss(params, KEY, one)[0]))(params())
-        for learner in learners.values()
-    )
+
+    def slope(adjoint):
+        learner = jmeta.maml(MODEL, jmeta.squared_error, optax.sgd(0.2), adjoint=adjoint)
+        return jax.jit(jax.grad(lambda params: learner.loss(params, KEY, one)[0]))(params())
+
+    adjoints = jmeta.unrolled(hessian_product="finite_difference"), jmeta.unrolled(), jmeta.first_order()
+    got, exact, without = map(slope, adjoints)
     chex.assert_trees_all_equal_dtypes(got, params())
-    difference, length = (optax.tree.norm(tree) for tree in (optax.tree.sub(wide(got), wide(exact)), wide(exact)))
-    assert difference < 0.1 * length
+    assert apart(got, exact) < 0.1 * apart(exact, without)
 
 
 @pytest.mark.parametrize("micro_batch", [None, 1, 2])

@@ -25,6 +25,11 @@ def mean() -> Aggregator:
     def combine(gradients: Any, state: Any, *, losses: jax.Array, present: jax.Array, key: jax.Array) -> tuple[Any, Any]:
         del losses, key
         count = jnp.maximum(present.sum(), 1)
-        return jax.tree.map(lambda gradient: (gradient.sum(axis=0) / count).astype(gradient.dtype), gradients), state
+
+        def averaged(leaf: jax.Array) -> jax.Array:
+            total = leaf.sum(axis=0, dtype=jnp.promote_types(leaf.dtype, jnp.float32))
+            return (total / count).astype(leaf.dtype)
+
+        return jax.tree.map(averaged, gradients), state
 
     return Aggregator(lambda tasks: (), combine)

@@ -127,6 +127,8 @@ def test_labels_of_any_integer_type_are_labels(kind):
     padded = jmeta.pad_episode(task, support=4, query=2, ways=3)
     np.testing.assert_array_equal(padded.classes, [True, True, False])
     assert padded.query.mask.all()
+    # More classes than eight bits can count.
+    assert np.flatnonzero(jmeta.pad_episode(task, support=4, query=2, ways=300).classes).tolist() == [0, 1]
     largest = np.iinfo(kind).max
     wrong = task._replace(support=task.support._replace(y=np.array([0, 1, largest], kind)))
     with pytest.raises(ValueError, match=rf"support.y must hold labels 0, ..., ways - 1; got ways=3 and label {largest}"):
@@ -167,6 +169,8 @@ def test_a_query_of_a_class_without_support_is_refused_and_under_jit_masked(name
         padded = jmeta.pad_episode(task, support=5, query=5, ways=3)
         return jax.value_and_grad(lambda params: learner.loss(params, jax.random.key(0), padded)[0])(params)
 
+    masks = jax.jit(lambda task: jmeta.pad_episode(task, support=5, query=5, ways=3).query.mask)(task)
+    np.testing.assert_array_equal(masks, [True, False, True, False, False])
     without = task._replace(query=jax.tree.map(lambda leaf: leaf[jnp.array([0, 2])], task.query))
     params = learner.init(jax.random.key(1), jmeta.pad_episode(without, support=4, query=2, ways=3))
     # float32, sums in another order
