@@ -149,7 +149,7 @@ METHODS = {
         {
             # Its derivative does not notice that a descent diverges: nothing but short steps keeps it from that.
             "sinusoid": {"shots": 5, "inner_rate": 1e-3, "steps": 10_000},
-            "omniglot": {"inner_rate": 0.1},
+            "omniglot": {"proximal_strength": 0.5, "damping": 0.5, "inner_rate": 0.1, "learning_rate": 2e-3},
         },
     ),
     "anil": Method(
