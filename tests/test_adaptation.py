@@ -2,6 +2,7 @@
 
 import itertools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -96,7 +97,7 @@ def test_mixed_mode_hessian_products_are_those_of_reverse_mode(x64):
         for product in ("reverse", "mixed")
     )
     # Another order of the same sums.
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-14), mixed, exact)
+    chex.assert_trees_all_close(mixed, exact, rtol=1e-11, atol=1e-14)
 
 
 @pytest.mark.parametrize("hessian_product", ["mixed", "finite_difference"])
@@ -153,7 +154,7 @@ def test_rematerialising_and_unrolling_leave_the_meta_gradient_alone(x64, option
         for adjoint in (jmeta.unrolled(), jmeta.unrolled(**options))
     )
     # The same operations in another order: rounding only.
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), got, expected)
+    chex.assert_trees_all_close(got, expected, rtol=1e-12)
 
 
 # 16 and 20 fill whole blocks of 4 and leave none over; 23 leaves 3 steps over.
@@ -170,7 +171,7 @@ def test_nested_rematerialisation_leaves_result_path_and_meta_gradient_alone(x64
         for adjoint in (nested, plain)
     )
     # The same operations in another order: rounding only.
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-13), got, expected)
+    chex.assert_trees_all_close(got, expected, rtol=1e-10, atol=1e-13)
 
 
 def test_nested_rematerialisation_keeps_the_square_root_of_the_steps():
@@ -216,7 +217,7 @@ def test_scan_equals_a_python_loop(x64, dtype, optimizer, tolerance):
 
     got = meta_gradient(smooth, optimizer, 3, jmeta.unrolled(), params, data, outer)
     expected = jax.jit(jax.grad(looped))(params)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance / 10), got, expected)
+    chex.assert_trees_all_close(got, expected, rtol=tolerance, atol=tolerance / 10)
 
 
 def test_learned_step_sizes_learn_under_first_order(x64):
@@ -258,14 +259,14 @@ def test_path_passes_through_every_run():
     for steps in range(4):
         adapted = build(steps).run(params, KEY, data)
         # One program may fuse what the other does not: float32 rounding.
-        jax.tree.map(lambda along, end: np.testing.assert_allclose(along[steps], end, rtol=1e-6, atol=1e-7), path, adapted)  # noqa: B023
+        chex.assert_trees_all_close(jax.tree.map(lambda along: along[steps], path), adapted, rtol=1e-6, atol=1e-7)  # noqa: B023
 
 
 def test_no_steps_leave_the_parameters_alone():
     params, data = smooth_task()
     descent = jmeta.gradient_descent(smooth, optax.adam(0.1, eps_root=1e-8), 0, adjoint=jmeta.unrolled())
-    jax.tree.map(np.testing.assert_array_equal, descent.run(params, KEY, data), params)
-    jax.tree.map(lambda along, p: np.testing.assert_array_equal(along, p[None]), descent.path(params, KEY, data, 0), params)
+    chex.assert_trees_all_equal(descent.run(params, KEY, data), params)
+    chex.assert_trees_all_equal(descent.path(params, KEY, data, 0), jax.tree.map(lambda leaf: leaf[None], params))
 
 
 def test_inner_objective_sees_the_step_and_a_key_of_its_own():

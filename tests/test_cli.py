@@ -11,6 +11,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -215,8 +216,7 @@ def test_stopped_and_resumed_twice_ends_bitwise_like_a_whole_run(run, tmp_path, 
     assert "from step 30" in capsys.readouterr().out
     for name in ("evaluation.json", "metrics.jsonl"):
         assert (directory / name).read_bytes() == (whole / name).read_bytes()
-    for left, right in zip(*(jax.tree.leaves(jmeta.load(place)[1]) for place in (directory, whole)), strict=True):
-        assert np.asarray(left).tobytes() == np.asarray(right).tobytes()
+    chex.assert_trees_all_equal(*(jmeta.load(place)[1] for place in (directory, whole)))
 
 
 def test_resuming_a_complete_run_says_so(run, capsys):

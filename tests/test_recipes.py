@@ -6,6 +6,7 @@ import json
 import math
 from pathlib import Path
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -324,7 +325,7 @@ def test_load_gives_the_best_parameters_or_the_last(loss, expected, tmp_path):
     best = jax.tree.map(lambda leaf: leaf + 1, state.params)
     checkpointing.save(tmp_path / "checkpoints", 3, jmeta.Fitted(state, jmeta.Best(best, state.step, jnp.asarray(loss))))
     learner, params = jmeta.load(tmp_path)
-    jax.tree.map(np.testing.assert_array_equal, params, {"best": best, "last": state.params}[expected])
+    chex.assert_trees_all_equal(params, {"best": best, "last": state.params}[expected])
     assert learner.path is not None
 
 

@@ -2,6 +2,7 @@
 
 import re
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,8 +30,7 @@ def training(micro_batch=None, dtype=jnp.float64):
 
 
 def assert_close(one, other, **tolerances):
-    one, other = jax.device_get((one._replace(key=0), other._replace(key=0)))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerances), one, other)
+    chex.assert_trees_all_close(*jax.device_get((one._replace(key=0), other._replace(key=0))), **tolerances)
 
 
 @pytest.mark.parametrize("micro_batch", [None, 4, 8, 1])

@@ -1,7 +1,6 @@
 """Training steps: what optimisers are given, memories, and steps made of several."""
 
-import functools
-
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,7 +45,7 @@ def test_optimisers_that_ask_for_the_value_get_it():
         updates, state = optimizer.update(gradient, state, params, value=value)
         params = optax.apply_updates(params, updates)
     # float32, compiled as one program and one by one
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5), trained(optimizer), params)
+    chex.assert_trees_all_close(trained(optimizer), params, rtol=1e-5)
 
 
 def test_the_learning_rate_may_follow_a_plateau():
@@ -149,8 +148,7 @@ def test_an_objective_remembers_what_a_loop_would_and_resumes_bit_for_bit(tmp_pa
     assert float(whole.memory["count"]) == 6
     fit(tmp_path / "parts", 2)
     resumed = fit(tmp_path / "parts", 6)
-    for one, other in zip(jax.tree.leaves(resumed), jax.tree.leaves(whole), strict=True):
-        np.testing.assert_array_equal(*map(np.asarray, map(jax.device_get, map(_plain, (one, other)))))
+    chex.assert_trees_all_equal(*(jax.tree.map(_plain, tree) for tree in (resumed, whole)))
 
 
 def _plain(leaf):

@@ -8,6 +8,7 @@ import sys
 import threading
 import types
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -73,13 +74,11 @@ def data_of(leaf):
 
 
 def assert_equal(first, second):
-    assert jax.tree.structure(first) == jax.tree.structure(second)
-    jax.tree.map(lambda left, right: np.testing.assert_array_equal(data_of(left), data_of(right)), first, second)
+    chex.assert_trees_all_equal(*(jax.tree.map(data_of, tree) for tree in (first, second)), strict=True)
 
 
 def assert_close(first, second):
-    for left, right in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
-        np.testing.assert_allclose(left, right, **FLOAT32)
+    chex.assert_trees_all_close(first, second, **FLOAT32)
 
 
 def plain_loop(state, num_steps):
@@ -112,15 +111,10 @@ INJECTED = optax.inject_hyperparams(optax.sgd)(learning_rate=0.1)
 # A bias from a Python number is weakly typed until the first step.
 @pytest.mark.parametrize(("optimizer", "bias"), [(OPTIMIZER, np.float32(0)), (INJECTED, np.float32(0)), (OPTIMIZER, 0.0)])
 def test_one_trace_with_a_shorter_last_chunk(optimizer, bias):
-    traces = []
-
-    def counted(*arguments, **options):
-        traces.append(1)
-        return squared_distance(*arguments, **options)
-
+    chex.clear_trace_counter()
+    counted = chex.assert_max_traces(squared_distance, n=1)
     state = jmeta.init_state({"w": jnp.zeros(3), "b": jnp.asarray(bias)}, optimizer, jax.random.key(0))
     run(11, objective=counted, optimizer=optimizer, state=state)
-    assert len(traces) == 1
 
 
 def host_copy(seed=0):
@@ -177,14 +171,9 @@ def test_an_exception_of_the_host_surfaces_and_what_was_done_stays(tmp_path):
 
 
 def test_host_compiles_one_step():
-    traces = []
-
-    def counted(*arguments, **options):
-        traces.append(1)
-        return squared_distance(*arguments, **options)
-
+    chex.clear_trace_counter()
+    counted = chex.assert_max_traces(squared_distance, n=1)
     run(11, objective=counted, tasks=host_copy())
-    assert len(traces) == 1
 
 
 def validation(params):
@@ -573,16 +562,11 @@ def test_a_notebook_shows_the_loss_and_the_speed(tmp_path):
 
 @pytest.mark.parametrize("tasks", [None, host_copy(3)], ids=["device", "host"])
 def test_a_second_training_by_the_same_step_compiles_nothing(tasks):
-    traces = []
-
-    def counted(*arguments, **options):
-        traces.append(1)
-        return squared_distance(*arguments, **options)
-
+    chex.clear_trace_counter()
+    counted = chex.assert_max_traces(squared_distance, n=1)
     step, found = jmeta.make_step(counted, OPTIMIZER), sampler() if tasks is None else tasks
     first = jmeta.fit(step, initial(), found, num_steps=4, steps_per_chunk=4)
     second = jmeta.fit(step, first.state, found, num_steps=8, steps_per_chunk=4)
-    assert len(traces) == 1
     assert_equal(second, jmeta.fit(jmeta.make_step(squared_distance, OPTIMIZER), initial(), found, num_steps=8, steps_per_chunk=4))
 
 

@@ -1,5 +1,6 @@
 """The encoders and the norm of the current batch."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,7 +46,7 @@ def test_padded_rows_do_not_count(x64, padding):
     (_, whole), expected = jax.value_and_grad(value, has_aux=True)(params, x, None, 4)
     (_, masked), gradient = jax.value_and_grad(value, has_aux=True)(params, padded, mask, 4)
     np.testing.assert_allclose(masked, whole, rtol=1e-12, atol=1e-12)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12), gradient, expected)
+    chex.assert_trees_all_close(gradient, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_a_batch_without_a_real_row_stays_finite():
