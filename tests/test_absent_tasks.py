@@ -118,7 +118,10 @@ def test_an_aggregator_of_some_absent_tasks_is_that_of_the_others(x64, name):
     aggregator = {"sum": aggregation.sum(), "mean": aggregation.mean(), "pcgrad": jmeta.pcgrad(shuffle=False)}[name]
     gradients = np.random.default_rng(0).normal(size=(4, 7)) * PRESENT[:, None]
     gradients[2] -= 2 * gradients[0]  # something to cut
-    known = lambda present: {"losses": jnp.ones(len(present)), "present": jnp.asarray(present), "key": KEY}  # noqa: E731
+
+    def known(present):
+        return {"losses": jnp.ones(len(present)), "present": jnp.asarray(present), "key": KEY}
+
     got, _ = aggregator.combine({"w": jnp.asarray(gradients)}, aggregator.init(4), **known(PRESENT))
     alone, _ = aggregator.combine({"w": jnp.asarray(gradients[PRESENT])}, aggregator.init(2), **known([True, True]))
     np.testing.assert_allclose(got["w"], alone["w"], rtol=1e-12)
