@@ -1,9 +1,10 @@
 """Every default of the command line, to its end: ``python -m benchmarks.defaults [METHOD PROBLEM ...] [--again]``.
 
 Runs what ``jmeta train METHOD PROBLEM`` runs, without options and without a baseline beside it, for every method that solves a
-problem whose data is there, or for the pairs that are named. Each writes ``benchmarks/results/defaults-METHOD-PROBLEM.json`` with
-settings, seeds, versions, minutes and intervals, and whether predicting nothing (zero, or any class by chance) was beaten; pairs
-that have their file already are left out. An interrupted one goes on where it was when it is started again.
+problem whose data is there, or for the pairs that are named; ``arrays`` is tried with each file of ``own_data.py``. Each writes
+``benchmarks/results/defaults-METHOD-PROBLEM.json`` with settings, seeds, versions, minutes and intervals, and whether predicting
+nothing (zero, the mean, or any class by chance) was beaten; pairs that have their file already are left out. An interrupted one
+goes on where it was when it is started again.
 """
 
 import argparse
@@ -17,17 +18,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks import own_data
 from benchmarks.accuracy import RESULTS, result_of_run
 from jmeta._catalogue.config import read_config, write_config
-from jmeta._catalogue.options import Config
+from jmeta._catalogue.options import Config, with_values
+from jmeta._catalogue.recipes import prepared
 from jmeta._catalogue.results import Measured
 from jmeta._catalogue.runs import Tested, evaluate_run, train_run
 from jmeta._catalogue.tables import METHODS, PROBLEMS, default_config, solves
 
 RUNS = Path("runs") / "defaults"
-# Its data is the user's own.
-PRIVATE = ("arrays",)
-PAIRS = [(method, problem) for problem in PROBLEMS if problem not in PRIVATE for method in METHODS if solves(method, problem)]
+OWN = "arrays"
+PAIRS = [(method, problem) for problem in PROBLEMS if problem != OWN for method in METHODS if solves(method, problem)]
+PAIRS += [(method, name) for name, (kind, _) in own_data.FILES.items() for method, row in METHODS.items() if kind in row.solves]
 
 
 def path_of(method: str, problem: str) -> Path:
@@ -37,8 +40,11 @@ def path_of(method: str, problem: str) -> Path:
 
 def run(method: str, problem: str) -> dict[str, Any]:
     """Trains, or goes on training, tests, and puts together what the result file holds."""
-    directory, config = RUNS / f"{method}-{problem}", dataclasses.replace(default_config(method, problem), baseline=False)
+    directory, config = RUNS / f"{method}-{problem}", expected(method, problem)
+    if config.problem_name == OWN:
+        own_data.write(problem, RUNS)
     directory.mkdir(parents=True, exist_ok=True)
+    config = prepared(config, print)
     write_config(directory, config)
     with clock(directory / "seconds"):
         train_run(directory, config, print)
@@ -46,17 +52,24 @@ def run(method: str, problem: str) -> dict[str, Any]:
     # As training has left it, which chooses the step size of a fine-tuning.
     config = read_config(directory)
     tested = evaluate_run(directory, config)
-    return result_of_run(f"{method}-{problem}", directory, tested, minutes) | verdict(config, tested)
+    return result_of_run(f"{method}-{problem}", directory, tested, minutes) | verdict(problem, config, tested)
 
 
-def verdict(config: Config, tested: Tested) -> dict[str, Any]:
+def expected(method: str, problem: str) -> Config:
+    """Gives the options as they are before the data is looked at."""
+    if problem in own_data.FILES:
+        return with_values(default_config(method, OWN), path=str(RUNS / f"{problem}.npz"))
+    return dataclasses.replace(default_config(method, problem), baseline=False)
+
+
+def verdict(problem: str, config: Config, tested: Tested) -> dict[str, Any]:
     """Compares the score after the last step, for which the parameters were chosen, with predicting nothing."""
     reached, nothing = tested.evaluation.after_steps[-1], score_of(next(iter(tested.references.values())))
     higher = tested.evaluation.metric == "accuracy"
     beaten = reached.mean - reached.half_width > nothing if higher else reached.mean + reached.half_width < nothing
     return {
         "method": config.method_name,
-        "problem": config.problem_name,
+        "problem": problem,
         "reached": reached._asdict() | {"steps": tested.evaluation.steps[-1]},
         "nothing": nothing,
         "beaten": bool(beaten),

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks import own_data
 from benchmarks.wanted import COMMANDS, FIGURES, HEADLINES, PUBLISHED, WANTED
 
 ROOT = Path(__file__).parent.parent
@@ -124,7 +125,8 @@ def defaults_table() -> list[str]:
         unit = " %" if result["metric"] == "accuracy" else ""
         reached = f"{scale * best['mean']:.3g} ± {scale * best['half_width']:.2g}{unit}"
         minutes = f"{result['training_minutes']:.1f} | {result['device']}"
-        lines.append(f"| {result['method']} {result['problem']} | {reached} | {scale * result['nothing']:.3g}{unit} | {minutes} |")
+        problem = f"arrays ({result['problem']})" if result["problem"] in own_data.FILES else result["problem"]
+        lines.append(f"| {result['method']} {problem} | {reached} | {scale * result['nothing']:.3g}{unit} | {minutes} |")
     return ["\n".join(lines)] if results else []
 
 

@@ -8,7 +8,7 @@ import optax
 import pytest
 
 import jmeta
-from jmeta import Batch, aggregation
+from jmeta import Batch
 from jmeta._chunks import mean_metrics
 
 KEY = jax.random.key(0)
@@ -111,22 +111,6 @@ def test_reptile_does_not_follow_weight_decay_in_a_task_without_rows(x64, micro_
 
 
 # --- aggregators ------------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["sum", "mean", "pcgrad"])
-def test_an_aggregator_of_some_absent_tasks_is_that_of_the_others(x64, name):
-    aggregator = {"sum": aggregation.sum(), "mean": aggregation.mean(), "pcgrad": jmeta.pcgrad(shuffle=False)}[name]
-    gradients = np.random.default_rng(0).normal(size=(4, 7)) * PRESENT[:, None]
-    gradients[2] -= 2 * gradients[0]  # something to cut
-
-    def known(present):
-        return {"losses": jnp.ones(len(present)), "present": jnp.asarray(present), "key": KEY}
-
-    got, _ = aggregator.combine({"w": jnp.asarray(gradients)}, aggregator.init(4), **known(PRESENT))
-    alone, _ = aggregator.combine({"w": jnp.asarray(gradients[PRESENT])}, aggregator.init(2), **known([True, True]))
-    np.testing.assert_allclose(got["w"], alone["w"], rtol=1e-12)
-    nobody, _ = aggregator.combine({"w": jnp.zeros((4, 7))}, aggregator.init(4), **known(np.zeros(4, bool)))
-    assert not nobody["w"].any()
 
 
 def test_a_step_of_surgery_sees_the_tasks_that_are_present(x64):

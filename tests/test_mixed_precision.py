@@ -58,29 +58,6 @@ def assert_alike(got, expected, like):
     chex.assert_trees_all_close(wide(got), expected, rtol=2 * ROUNDING, atol=ROUNDING * scale)
 
 
-AGGREGATORS = {
-    "sum": aggregation.sum(),
-    "mean": aggregation.mean(),
-    "pcgrad": jmeta.pcgrad(shuffle=False),
-    "weighted by the Gramian": aggregation.weighted_by_gramian(
-        lambda gramian, state, **known: (1 / jnp.sqrt(jnp.diag(gramian)), state)
-    ),
-}
-
-
-@pytest.mark.parametrize("name", AGGREGATORS)
-def test_an_aggregator_keeps_the_type_of_every_leaf(name):
-    random = np.random.default_rng(2)
-    gradients = mixed({name: jnp.asarray(random.normal(size=(3, *leaf.shape)), jnp.float32) for name, leaf in params().items()})
-    known = {"losses": jnp.ones(3), "present": jnp.ones(3, bool), "key": KEY}
-    got, _ = AGGREGATORS[name].combine(gradients, (), **known)
-    expected, _ = AGGREGATORS[name].combine(wide(gradients), (), **known)
-    chex.assert_trees_all_equal_dtypes(got, params())
-    # Computed in float32 from the same numbers, and rounded once.
-    chex.assert_trees_all_close(got["head"], expected["head"], rtol=1e-5, atol=1e-6)
-    chex.assert_trees_all_close(wide(got)["body"], expected["body"], rtol=ROUNDING, atol=1e-6)
-
-
 ADJOINTS = {
     "unrolled": jmeta.unrolled(),
     "mixed mode": jmeta.unrolled(hessian_product="mixed"),

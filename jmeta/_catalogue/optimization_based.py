@@ -124,7 +124,7 @@ def _reptile(options: ReptileOptions, setting: Setting) -> Learner:
 
 OMNIGLOT = {"inner_rate": 0.4, "evaluation_steps": 3}
 # Of standardised numbers.
-ARRAYS = {"inner_rate": 0.03, "inner_steps": 5}
+ARRAYS = {"inner_rate": 0.03, "inner_steps": 5, "evaluation_steps": 5}
 METHODS = {
     "maml": Method(
         "adapts all weights by gradient steps, differentiated twice (Finn 2017)",

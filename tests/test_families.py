@@ -1,0 +1,226 @@
+"""What every weighting, aggregator and multi-task network promises: a new one adds one row. And every algorithm has its row."""
+
+import importlib
+import inspect
+import re
+import sys
+from pathlib import Path
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jmeta
+from jmeta import Batch, aggregation
+from tests.test_protocol import LEARNERS
+
+KEY = jax.random.key(0)
+ROOT = Path(__file__).parent.parent
+# Of four tasks, the second and the last are absent.
+PRESENT = np.array([True, False, True, False])
+ROUNDING = 2.0**-8
+
+WEIGHTINGS = {
+    "equal_weighting": jmeta.equal_weighting(),
+    "uncertainty_weighting": jmeta.uncertainty_weighting(optax.adam(0.1)),
+}
+AGGREGATORS = {
+    "sum": aggregation.sum(),
+    "mean": aggregation.mean(),
+    "pcgrad": jmeta.pcgrad(),
+    "pcgrad in task order": jmeta.pcgrad(shuffle=False),
+}
+# What they do depends on the order of the tasks, or on a key.
+ORDERED = {"pcgrad in task order"}
+DRAWING = {"pcgrad"}
+MULTITASK = {"hard_parameter_sharing": jmeta.hard_parameter_sharing}
+
+
+def gradients(rows=4):
+    """Of several tasks, some of which conflict, in three leaves."""
+    flat = np.random.default_rng(0).normal(size=(rows, 7))
+    flat[2] -= 2 * flat[0]
+    return {"a": jnp.asarray(flat[:, :1]), "b": [jnp.asarray(flat[:, 1:5].reshape(rows, 2, 2)), jnp.asarray(flat[:, 5:])]}
+
+
+def flattened(tree, rows=0):
+    leaves = jax.tree.leaves(tree)
+    return jnp.concatenate([leaf.reshape(*leaf.shape[:1], -1) if rows else leaf.ravel() for leaf in leaves], -1)
+
+
+def rows_of(tree, index):
+    return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+def combined(aggregator, gradients, *, losses=None, present=None, key=KEY):
+    tasks = len(jax.tree.leaves(gradients)[0])
+    losses = jnp.ones(tasks) if losses is None else jnp.asarray(losses)
+    present = jnp.ones(tasks, bool) if present is None else jnp.asarray(present)
+    return jax.jit(aggregator.combine)(gradients, aggregator.init(tasks), losses=losses, present=present, key=key)
+
+
+# --- aggregators ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", AGGREGATORS)
+def test_an_aggregator_gives_a_gradient_like_one_task_s_and_a_state_that_can_be_carried(x64, name):
+    aggregator = AGGREGATORS[name]
+    got, state = combined(aggregator, gradients())
+    chex.assert_trees_all_equal_shapes_and_dtypes((got, state), (rows_of(gradients(), 0), aggregator.init(4)))
+    chex.assert_tree_all_finite(got)
+    single, _ = combined(aggregator, rows_of(gradients(), slice(1)))
+    chex.assert_trees_all_close(single, rows_of(gradients(), 0), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", AGGREGATORS)
+def test_an_aggregator_does_not_see_how_parameters_are_divided_into_leaves(x64, name):
+    got, _ = combined(AGGREGATORS[name], gradients())
+    whole, _ = combined(AGGREGATORS[name], flattened(gradients(), rows=1))
+    np.testing.assert_allclose(flattened(got), whole, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", AGGREGATORS)
+def test_an_aggregator_that_does_not_draw_sees_no_key(x64, name):
+    one, other = (combined(AGGREGATORS[name], gradients(), key=jax.random.key(seed))[0] for seed in (0, 2))
+    assert bool(jnp.array_equal(flattened(one), flattened(other))) is (name not in DRAWING)
+
+
+@pytest.mark.parametrize("name", AGGREGATORS)
+def test_an_aggregator_that_takes_no_order_sees_none(x64, name):
+    order = np.array([2, 3, 1, 0])
+    one, other = (combined(AGGREGATORS[name], rows_of(gradients(), index))[0] for index in (np.arange(4), order))
+    if name not in DRAWING:
+        assert bool(jnp.allclose(flattened(one), flattened(other), rtol=1e-10)) is (name not in ORDERED)
+
+
+@pytest.mark.parametrize("name", sorted(AGGREGATORS.keys() - DRAWING))
+def test_an_aggregator_of_some_absent_tasks_is_that_of_the_others(x64, name):
+    there = jax.tree.map(lambda leaf: leaf * PRESENT.reshape(-1, *[1] * (leaf.ndim - 1)), gradients())
+    got, _ = combined(AGGREGATORS[name], there, losses=PRESENT * 1.0, present=PRESENT)
+    alone, _ = combined(AGGREGATORS[name], rows_of(there, PRESENT))
+    chex.assert_trees_all_close(got, alone, rtol=1e-12)
+    nobody, _ = combined(AGGREGATORS[name], jax.tree.map(jnp.zeros_like, there), losses=np.zeros(4), present=np.zeros(4, bool))
+    assert not flattened(nobody).any()
+
+
+@pytest.mark.parametrize("name", AGGREGATORS)
+def test_an_aggregator_keeps_the_type_of_every_leaf(name):
+    given = gradients()
+    given["a"] = given["a"].astype(jnp.bfloat16)
+    got, _ = combined(AGGREGATORS[name], given)
+    wide, _ = combined(AGGREGATORS[name], jax.tree.map(lambda leaf: leaf.astype(jnp.float32), given))
+    chex.assert_trees_all_equal_dtypes(got, rows_of(given, 0))
+    # Computed in float32 from the same numbers, and rounded once.
+    chex.assert_trees_all_close(got["b"], wide["b"], rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_close(got["a"].astype(jnp.float32), wide["a"], rtol=ROUNDING, atol=1e-6)
+
+
+# --- weightings -------------------------------------------------------------------------------------------------------------------
+
+
+def weighed(weighting, losses, present, steps=3):
+    """The weights of several steps, and the last state."""
+    losses, present = jnp.asarray(losses), jnp.asarray(present)
+    rows = jnp.asarray(np.random.default_rng(1).normal(size=(len(losses), 5))) * present[:, None]
+
+    def step(state, key):
+        weights, state = weighting.weigh(state, losses, present=present, key=key, pullback=lambda weights: weights @ rows)
+        return (state if weighting.observe is None else weighting.observe(state, losses / 2, present=present)), weights
+
+    return jax.jit(lambda keys: jax.lax.scan(step, weighting.init(len(losses)), keys))(jax.random.split(KEY, steps))
+
+
+@pytest.mark.parametrize("name", WEIGHTINGS)
+def test_a_weighting_gives_a_finite_weight_to_each_task_and_a_state_that_can_be_carried(x64, name):
+    state, weights = weighed(WEIGHTINGS[name], [0.5, 2.0, 0.1], np.ones(3, bool))
+    assert weights.shape == (3, 3)
+    chex.assert_tree_all_finite((state, weights))
+    assert (weights > 0).all()
+
+
+@pytest.mark.parametrize("name", WEIGHTINGS)
+def test_a_weighting_of_some_absent_tasks_is_that_of_the_others(x64, name):
+    losses = np.array([0.5, 0.0, 2.0, 0.0])
+    _, weights = weighed(WEIGHTINGS[name], losses, PRESENT)
+    _, alone = weighed(WEIGHTINGS[name], losses[PRESENT], np.ones(2, bool))
+    if name != "equal_weighting":
+        assert not np.allclose(alone[0], alone[-1])
+    np.testing.assert_allclose(weights[:, PRESENT], alone, rtol=1e-12)
+    assert np.isfinite(weights).all()
+
+
+# --- multi-task networks ----------------------------------------------------------------------------------------------------------
+
+
+def linear(features):
+    return jmeta.Model(
+        lambda key, x: jax.random.normal(key, (x.shape[-1], features)),
+        lambda params, x, *, key=None, mask=None: jnp.tanh(x @ params),
+    )
+
+
+TASKS = {
+    "pose": jmeta.Task(linear(2), jmeta.squared_error),
+    "kind": jmeta.Task(linear(3), optax.softmax_cross_entropy_with_integer_labels),
+}
+
+
+def of_both():
+    """Six rows with two targets, of which the last has neither and the second no pose."""
+    keys = jax.random.split(KEY, 2)
+    y = {"pose": jax.random.normal(keys[1], (6, 2)).at[1].set(jnp.nan), "kind": jnp.arange(6) % 3}
+    weights = {"pose": jnp.ones(6).at[1].set(0), "kind": jnp.ones(6)}
+    return Batch(jax.random.normal(keys[0], (6, 3)).at[-1].set(jnp.nan), y, jnp.arange(6) < 5, weights)
+
+
+@pytest.mark.parametrize("name", MULTITASK)
+def test_tasks_on_one_input_are_the_tasks_alone(x64, name):
+    """Values and gradients of the joint losses are those of one objective each on the rows that have its target."""
+    model, data = MULTITASK[name](linear(4), TASKS), of_both()
+    params = model.init(KEY, data)
+    losses, metrics = model.joint_losses(params, KEY, data)
+    jacobian = jax.jit(jax.jacobian(lambda params: model.joint_losses(params, KEY, data)[0]))(params)
+    assert model.names == tuple(sorted(TASKS))
+    for at, task in enumerate(model.names):
+        rows = np.array([0, 2, 3, 4] if task == "pose" else [0, 1, 2, 3, 4])
+        alone = lambda params: model.objectives[task](params, KEY, Batch(data.x[rows], data.y[task][rows]))[0]  # noqa: B023, E731
+        value, gradient = jax.jit(jax.value_and_grad(alone))(params)
+        np.testing.assert_allclose((losses[at], metrics[f"{task}/loss"]), value, rtol=1e-12)
+        chex.assert_trees_all_close(rows_of(jacobian, at), gradient, rtol=1e-10, atol=1e-14)
+        outputs = model.predict(params, task, data.x[rows])
+        np.testing.assert_allclose(jmeta.score(TASKS[task].loss_fn, outputs, Batch(data.x[rows], data.y[task][rows])), value)
+
+
+# --- every algorithm --------------------------------------------------------------------------------------------------------------
+
+FAMILIES = ("optimization_based", "metric_based", "multitask", "weighting", "aggregation")
+MAKES = (jmeta.Learner, jmeta.MultitaskModel, jmeta.Weighting, jmeta.Aggregator)
+# An aggregator is made of a function with it; it is none itself.
+TOOLS = {"weighted_by_gramian"}
+# Nobody wrote a paper about them.
+PLAIN = {"equal_weighting", "mean", "sum"}
+
+
+def algorithms():
+    """The public functions of the families that give back an algorithm, by name."""
+    public = [value for family in FAMILIES for value in vars(importlib.import_module(f"jmeta.{family}")).values()]
+    made = [value for value in public if inspect.isfunction(value) and inspect.signature(value).return_annotation in MAKES]
+    return {value.__name__: value for value in made if value.__name__ not in TOOLS}
+
+
+@pytest.mark.parametrize("name", algorithms())
+def test_every_algorithm_has_its_rows_and_its_paper(name):
+    algorithm = algorithms()[name]
+    tested = {row.split()[0] for table in (LEARNERS, WEIGHTINGS, AGGREGATORS, MULTITASK) for row in table}
+    assert name in tested
+    path = Path(inspect.getfile(algorithm)).relative_to(ROOT)
+    assert re.search(rf"^\| .*`(aggregation\.)?{name}`.* \| `{path}` \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    said = f"{sys.modules[algorithm.__module__].__doc__} {algorithm.__doc__}"
+    assert (re.search(r"\([^()]*(19|20)\d\d", said) is not None) is (name not in PLAIN)
+
+
+def test_every_algorithm_is_found():
+    assert {"maml", "prototypical_networks", "hard_parameter_sharing", "equal_weighting", "pcgrad", "sum"} <= algorithms().keys()
