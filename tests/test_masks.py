@@ -55,7 +55,9 @@ def centred(outputs, width=4):
 
 
 def linear(outputs):
-    init = lambda key, x: jax.random.normal(key, (x.shape[-1], outputs))  # noqa: E731
+    def init(key, x):
+        return jax.random.normal(key, (x.shape[-1], outputs))
+
     return jmeta.from_functions(init, lambda params, x: x @ params)
 
 
@@ -263,12 +265,18 @@ def test_no_derivative_comes_back_to_outputs_that_do_not_count(by):
         "weights": {"weights": jnp.asarray(there, float)},
         "weights of entries": {"weights": jnp.asarray(np.repeat(there[:, None], 2, axis=1), float)},
     }[by]
-    root = lambda outputs, targets: jnp.sqrt(jnp.abs(outputs - targets))  # noqa: E731
+
+    def root(outputs, targets):
+        return jnp.sqrt(jnp.abs(outputs - targets))
+
     loss_fn = root if by == "weights of entries" else distance
     value, expected = jax.value_and_grad(lambda outputs: loss_fn(outputs, targets[there]).mean())(jnp.zeros((2, 2)))
     for held in (targets[0], targets[1], jnp.nan, jnp.inf, 1e30):
         outputs = jnp.zeros((3, 2)).at[1].set(held)
-        score = lambda outputs: jmeta.score(loss_fn, outputs, Batch(outputs, targets)._replace(**counted))  # noqa: E731
+
+        def score(outputs):
+            return jmeta.score(loss_fn, outputs, Batch(outputs, targets)._replace(**counted))
+
         got, slope = jax.value_and_grad(score)(outputs)
         np.testing.assert_allclose(got, value, rtol=1e-6)
         np.testing.assert_allclose(slope[there], expected, rtol=1e-6)
@@ -297,7 +305,10 @@ def test_no_derivative_comes_back_to_single_entries_that_do_not_count():
     targets = jnp.array([[1.0, 2.0], [3.0, 5.0], [7.0, 4.0]])
     there = np.array([[1, 1], [1, 0], [0, 1]], bool)
     batch = Batch((), targets, None, jnp.asarray(there, float))
-    root = lambda outputs, targets: jnp.sqrt(jnp.abs(outputs - targets))  # noqa: E731
+
+    def root(outputs, targets):
+        return jnp.sqrt(jnp.abs(outputs - targets))
+
     outputs = jnp.zeros((3, 2))
     value, expected = jax.value_and_grad(lambda outputs: root(outputs, targets)[there].mean())(outputs)
     # The first entry of its column, which stands in the place of the target, is equal to what is held: no slope.
@@ -444,7 +455,10 @@ def test_masked_rows_never_matter_to_a_step(name, dtype):
     for filler in FILLERS:
         got, found = masked(state, numbers(filler))
         found.pop("present")
-        comparable = lambda state, metrics: (state.params, state.memory, metrics)  # noqa: E731
+
+        def comparable(state, metrics):
+            return (state.params, state.memory, metrics)
+
         tolerance = TOLERANCES[dtype]
         chex.assert_trees_all_close(comparable(got, found), comparable(expected, metrics), rtol=tolerance, atol=tolerance)
 
@@ -456,7 +470,10 @@ def test_masked_rows_never_matter_to_scores_and_predictions():
     """Of evaluation along the steps, of validation, and of what metrics of sets are computed from."""
     learner, params = FOMAML, learner_params()
     tasks = {filler: meta_batch(None if filler is None else FILLERS[filler]) for filler in (None, "NaN")}
-    of_list = lambda data, index, key: jax.tree.map(lambda leaf: leaf[index], data)  # noqa: E731
+
+    def of_list(data, index, key):
+        return jax.tree.map(lambda leaf: leaf[index], data)
+
     samplers = {
         filler: jmeta.Sampler(data, lambda data, key: of_list(data, 0, key), size=2, at=of_list) for filler, data in tasks.items()
     }
@@ -524,7 +541,9 @@ def test_pixels_without_a_label_leave_the_mean_and_the_gradient_of_the_others(x6
     labels = np.random.default_rng(2).integers(0, 5, (2, 3, 4))
     known = np.random.default_rng(3).random((2, 3, 4)) < 0.6
     batch = Batch(logits, jnp.asarray(np.where(known, labels, 255), jnp.uint8), None, jnp.asarray(known, float))
-    score = lambda logits: jmeta.score(cross_entropy, logits, batch)  # noqa: E731
+
+    def score(logits):
+        return jmeta.score(cross_entropy, logits, batch)
 
     def expected(logits):
         return -jax.nn.log_softmax(logits)[known][np.arange(known.sum()), labels[known]].mean()
@@ -581,10 +600,8 @@ def test_weights_reach_the_inner_loop_the_query_and_the_prototypes(x64):
     maml = jmeta.maml(linear(2), jmeta.squared_error, SGD)
     for learner, task in ((maml, regression()), (jmeta.prototypical_networks(linear(4)), classification())):
         params = as_type(params_of(learner.init, task), float)
-        one, other = (
-            jax.jit(jax.grad(lambda params, task: learner.loss(params, KEY, task)[0]))(params, task)  # noqa: B023
-            for task in (weighted(task), repeated(task))
-        )
+        slope = jax.jit(jax.grad(lambda params, task, learner=learner: learner.loss(params, KEY, task)[0]))
+        one, other = (slope(params, given) for given in (weighted(task), repeated(task)))
         chex.assert_trees_all_close(one, other, rtol=1e-12, atol=1e-12)
 
 

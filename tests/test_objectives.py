@@ -318,12 +318,17 @@ def test_step_combinations_without_a_meaning_are_refused():
 
 def line(*shape):
     """A model with one output per row, ``[n, *shape]``."""
-    init = lambda key, x: jax.random.normal(key, (x.shape[-1],))  # noqa: E731
+
+    def init(key, x):
+        return jax.random.normal(key, (x.shape[-1],))
+
     return jmeta.from_functions(init, lambda params, x: (x @ params).reshape(-1, *shape))
 
 
 def units():
-    init = lambda key, x: jax.random.normal(key, (x.shape[-1], 4))  # noqa: E731
+    def init(key, x):
+        return jax.random.normal(key, (x.shape[-1], 4))
+
     return jmeta.from_functions(init, lambda params, x: jnp.tanh(x @ params))
 
 

@@ -67,7 +67,10 @@ def pcgrad_by_hand(rows):
 
 def test_frozen_parameters_have_no_part_in_the_surgery(x64):
     """What the trainable ones do is the surgery on their gradients alone; with the frozen ones it would be another."""
-    select = lambda path: path == "encoder/kernel"  # noqa: E731
+
+    def select(path):
+        return path == "encoder/kernel"
+
     optimizer = jmeta.trainable(jmeta.aggregate(jmeta.pcgrad(shuffle=False), optax.sgd(1.0)), select)
     start, (x, y) = params(), data()
     # The first two want the opposite.
@@ -112,7 +115,9 @@ def test_frozen_heads_and_features_are_compared_as_if_they_were_not_there(x64):
     """Of the gradients of a multi-task model with own heads, by parameters and by features."""
 
     def linear(outputs):
-        init = lambda key, x: {"kernel": jax.random.normal(key, (x.shape[-1], outputs)), "bias": jnp.zeros(outputs)}  # noqa: E731
+        def init(key, x):
+            return {"kernel": jax.random.normal(key, (x.shape[-1], outputs)), "bias": jnp.zeros(outputs)}
+
         return jmeta.from_functions(init, lambda params, x: jnp.tanh(x @ params["kernel"] + params["bias"][None]))
 
     task = jmeta.Task(linear(1), jmeta.squared_error)

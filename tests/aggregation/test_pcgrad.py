@@ -119,7 +119,10 @@ def test_own_aggregators_of_the_gramian_are_weights(x64):
     """``weighted_by_gramian`` gives the products of all leaves together and takes one weight per task."""
     rows = draw(3)
     seen = []
-    weigh = lambda gramian, state, **known: (seen.append((gramian, known)) or jnp.array([0.5, 0.0, 2.0]), state)  # noqa: E731
+
+    def weigh(gramian, state, **known):
+        return (seen.append((gramian, known)) or jnp.array([0.5, 0.0, 2.0]), state)
+
     half = aggregation.weighted_by_gramian(weigh)
     np.testing.assert_allclose(combine(half, jnp.asarray(rows)), 0.5 * rows[0] + 2 * rows[2], rtol=1e-12)
     np.testing.assert_allclose(seen[0][0], rows @ rows.T, rtol=1e-12)

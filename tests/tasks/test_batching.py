@@ -147,7 +147,9 @@ LEARNERS = {
 
 
 def linear(outputs):
-    init = lambda key, x: jax.random.normal(key, (x.shape[-1], outputs))  # noqa: E731
+    def init(key, x):
+        return jax.random.normal(key, (x.shape[-1], outputs))
+
     return jmeta.from_functions(init, lambda params, x: x @ params)
 
 

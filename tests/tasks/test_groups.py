@@ -309,7 +309,9 @@ def test_episodes_that_are_split_stay_so_and_are_padded_to_the_largest():
 
 
 def test_episodes_that_are_split_may_have_classes():
-    part = lambda labels: Batch(np.ones((len(labels), 2), np.float32), np.array(labels, np.uint8))  # noqa: E731
+    def part(labels):
+        return Batch(np.ones((len(labels), 2), np.float32), np.array(labels, np.uint8))
+
     episodes = [Episode(part([0, 1]), part([1, 0, 0])), Episode(part([0, 2]), part([2]))]
     sampler = jmeta.episodes_from(episodes, ways=4)
     found = [sampler.at(sampler.data, jnp.int32(index), KEY) for index in range(2)]

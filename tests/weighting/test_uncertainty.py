@@ -40,7 +40,10 @@ def test_log_variances_reach_the_stationary_point_of_constant_losses(x64):
     weighting = jmeta.uncertainty_weighting(optax.sgd(0.5), classification=(False, True))
     losses = jnp.array([0.5, 2.0])
     given = {"present": jnp.ones(2, bool), "key": KEY, "pullback": None}
-    body = lambda state, _: (weighting.weigh(state, losses, **given)[1], None)  # noqa: E731
+
+    def body(state, _):
+        return weighting.weigh(state, losses, **given)[1], None
+
     state, _ = jax.lax.scan(body, weighting.init(2), None, length=500)
     np.testing.assert_allclose(state.log_variances, np.log([0.5, 4.0]), rtol=1e-10)
 
