@@ -11,6 +11,13 @@ jax.config.update("jax_num_cpu_devices", 4)  # all but tests of sharding use the
 os.environ["JMETA_COMPILATION_CACHE"] = "off"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def programs_of_one_module():
+    """Lets go of what a module has compiled: a process that keeps the programs of all of them takes gigabytes."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def x64():
     """Float64 for one test."""

@@ -1,5 +1,6 @@
 """A checkpoint comes back bit for bit, or is refused by name."""
 
+import hashlib
 import json
 import pickle
 import random
@@ -72,6 +73,13 @@ def test_the_newest_comes_back(directory):
     step, found = restore(directory)
     assert step == 20
     assert_same(found, tree(20))
+
+
+def test_the_manifest_lists_every_file_with_its_sha_256(written):
+    checkpoint = written / "20"
+    listed = json.loads((checkpoint / checkpointing.MANIFEST).read_text())["files"]
+    others = [path for path in files(checkpoint) if path.name != checkpointing.MANIFEST]
+    assert listed == {path.relative_to(checkpoint).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in others}
 
 
 def test_no_flipped_bit_is_restored_silently(written):

@@ -334,6 +334,14 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"jmeta {jmeta.__version__}\n"
 
 
+def test_a_reader_that_leaves_is_no_error():
+    command = [sys.executable, "-m", "jmeta", "list"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == command_line.UNREAD
+
+
 @pytest.mark.parametrize("command", ["evaluate", "resume", "plot"])
 def test_a_directory_without_a_run_exits_with_1(command, tmp_path, capsys):
     assert main([command, str(tmp_path)]) == 1

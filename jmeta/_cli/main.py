@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -39,7 +40,7 @@ JMETA_COMPILATION_CACHE=DIR keeps them elsewhere, JMETA_COMPILATION_CACHE=off no
 COMMANDS = ("train", "evaluate", "resume", "plot", "list")
 HELP = ("-h", "--help")
 # The exit codes of a process that a signal has ended.
-INTERRUPTED, TERMINATED = 130, 143
+INTERRUPTED, UNREAD, TERMINATED = 130, 141, 143
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,15 +50,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
       arguments: what comes after ``jmeta``; those of the process by default.
 
     Returns:
-      0 for success, 1 for a run that failed, 2 for bad usage, 130 after SIGINT, 143 after SIGTERM.
+      0 for success, 1 for a run that failed, 2 for bad usage, 130 after SIGINT, 141 where nobody reads any more, 143 after
+      SIGTERM.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         with _warnings_as_sentences(), compilation_cache(_complain):
-            return _dispatch(words)
+            code = _dispatch(words)
+            sys.stdout.flush()
+            return code
     except UsageError as error:
         print(f"jmeta: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # Whoever reads has left, as head does: what is still to be written goes nowhere, in silence.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
     except (ValueError, OSError, FloatingPointError, ImportError) as error:
         print(f"jmeta: {error}", file=sys.stderr)
         return 1

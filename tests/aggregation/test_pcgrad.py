@@ -81,6 +81,18 @@ def test_two_tasks_have_a_closed_form_in_any_order(x64):
     np.testing.assert_allclose(combine(jmeta.pcgrad(), jnp.stack([first, -second]), KEY), first - second, rtol=1e-12)
 
 
+def test_a_task_is_not_projected_against_itself(x64):
+    """Of the last of three unit vectors the other two leave one that has turned away from it."""
+    degrees = np.array([170.0, 190.0, 0.0])
+    rows = np.zeros((3, 6))
+    rows[:, 0], rows[:, 5] = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    # What is left of the first two cancels.
+    expected = np.zeros(6)
+    left = np.cos(np.radians(80)) * np.cos(np.radians(160))
+    expected[[0, 5]] = left * np.cos(np.radians(80)), -left * np.sin(np.radians(80))
+    np.testing.assert_allclose(combine(aggregation.pcgrad(shuffle=False), jnp.asarray(rows)), expected, atol=1e-12)
+
+
 def test_a_zero_gradient_conflicts_with_nothing():
     rows = jnp.array([[1.0] * 6, [0.0] * 6, [-1.0, 2, 0, 0, 0, 0]])
     assert np.isfinite(combine(jmeta.pcgrad(), rows, KEY)).all()
