@@ -179,7 +179,7 @@ METHODS = {
                 **{"inner_optimizer": "adam", "inner_rate": 1e-3, "inner_steps": 5, "inner_batch": 10, "evaluation_steps": 50},
                 **{"queries": 9, "tasks_per_step": 5},
             },
-            "arrays": {"inner_rate": 0.02},
+            "arrays": {"inner_optimizer": "adam", "inner_rate": 1e-3, "evaluation_steps": 5},
         },
     ),
     "meta_sgd": Method(
