@@ -52,11 +52,12 @@ def compare(trees: list[Path], job: str, rounds: int, compilations: int) -> dict
     argument = json.dumps([*JOBS[job], 0.2])
     found: list[list[dict[str, float]]] = []
     times: list[list[float]] = []
-    for _ in range(compilations):
-        with workers(trees, argument) as started:
+    for repeat in range(compilations):
+        with workers(in_turn(trees, repeat), argument) as started:
+            started = in_turn(started, repeat)
             found.append([worker.cost for worker in started])
             if len(found) == compilations:
-                times = [[answer(worker.process, "go") for worker in started] for _ in range(rounds)]
+                times = [in_turn([answer(worker.process, "go") for worker in in_turn(started, at)], at) for at in range(rounds)]
     ratios = [later / earlier for earlier, later in times]
     last = found[-1]
     return {
@@ -68,6 +69,11 @@ def compare(trees: list[Path], job: str, rounds: int, compilations: int) -> dict
         "flops_ratio": last[1]["flops"] / last[0]["flops"],
         "memory_ratio": last[1]["temporary_bytes"] / last[0]["temporary_bytes"],
     }
+
+
+def in_turn(pair: list[Any], repeat: int) -> list[Any]:
+    """Swaps a pair every other time: whoever comes second finds a warmer machine, or a busier one."""
+    return pair[::-1] if repeat % 2 else pair
 
 
 class Worker(NamedTuple):
@@ -104,8 +110,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("revision", help="what HEAD is compared with, as git names it")
     parser.add_argument("--jobs", default=",".join(map(str, range(len(JOBS)))), help=f"numbers of: {', '.join(JOBS)}")
-    parser.add_argument("--rounds", type=int, default=15, help="timings of each in turn")
-    parser.add_argument("--compilations", type=int, default=3, help="processes of each that compile")
+    parser.add_argument("--rounds", type=int, default=60, help="timings of each in turn")
+    parser.add_argument("--compilations", type=int, default=6, help="processes of each that compile")
     options = parser.parse_args()
     results = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
