@@ -31,54 +31,56 @@ import jax, jmeta
 from benchmarks.speed import jobs
 name, options, minimum = json.loads(sys.argv[1])
 step, state, data = getattr(jobs, name)(**options)
-compilations = []
-while len(compilations) < 2 or sum(compilations) < 8:
-    jax.clear_caches()
-    cost = jmeta.cost(step, state, data)
-    compilations.append(cost.compile_seconds)
-program = jax.jit(step).lower(state, data).compile()
+compiled = lambda: jax.jit(step).lower(state, data).compile()
+cost, program = jmeta.cost(step, state, data), compiled()
 run = lambda: jax.block_until_ready(program(state, data))
 run()
 begin = time.perf_counter()
 run()
 count = max(1, round(minimum / (time.perf_counter() - begin)))
-costs = {"flops": cost.flops, "temporary_bytes": cost.temporary_bytes, "compile_seconds": min(compilations)}
-print(json.dumps(costs), flush=True)
+print(json.dumps({"flops": cost.flops, "temporary_bytes": cost.temporary_bytes}), flush=True)
 for line in sys.stdin:
+    repeat, work = (1, compiled) if line == "compile\\n" else (count, run)
+    jax.clear_caches()
     begin = time.perf_counter()
-    for _ in range(count):
-        run()
-    print(json.dumps((time.perf_counter() - begin) / count), flush=True)
+    for _ in range(repeat):
+        work()
+    print(json.dumps((time.perf_counter() - begin) / repeat), flush=True)
 """
 
 
-def compare(trees: list[Path], job: str, rounds: int, processes: int) -> dict[str, Any]:
-    """Times one job in two trees, the second over the first: steps by the median ratio, compiling by the quickest of all."""
-    argument = json.dumps([*JOBS[job], 0.2])
-    found: list[list[dict[str, float]]] = []
-    times: list[list[float]] = []
-    for repeat in range(processes):
-        with workers(in_turn(trees, repeat), argument) as both:
-            started = in_turn(both, repeat)
-            found.append([worker.cost for worker in started])
-            if len(found) == processes:
-                times = [in_turn([answer(worker.process, "go") for worker in in_turn(started, at)], at) for at in range(rounds)]
-    ratios = [later / earlier for earlier, later in times]
-    last, compiled = found[-1], [min(pair[at]["compile_seconds"] for pair in found) for at in (0, 1)]
+def compare(trees: list[Path], job: str, rounds: int, compilations: int) -> dict[str, Any]:
+    """Times one job in two trees, the second over the first."""
+    with workers(trees, json.dumps([*JOBS[job], 0.2])) as started:
+        steps, compiling = (
+            [both(started, what, at) for at in range(count)] for what, count in (("step", rounds), ("compile", compilations))
+        )
+    earlier, later = (worker.cost for worker in started)
     return {
-        "time_ratio": statistics.median(ratios),
-        "time_ratio_quartiles": statistics.quantiles(ratios, n=4)[::2],
-        "milliseconds": [1e3 * statistics.median(column) for column in zip(*times, strict=True)],
-        "compile_ratio": compiled[1] / compiled[0],
-        "compile_seconds": compiled,
-        "flops_ratio": last[1]["flops"] / last[0]["flops"],
-        "memory_ratio": last[1]["temporary_bytes"] / last[0]["temporary_bytes"],
+        **summary("time", steps),
+        **summary("compile", compiling),
+        "flops_ratio": later["flops"] / earlier["flops"],
+        "memory_ratio": later["temporary_bytes"] / earlier["temporary_bytes"],
     }
 
 
-def in_turn(pair: list[Any], repeat: int) -> list[Any]:
-    """Swaps a pair every other time: whoever comes second finds a warmer machine, or a busier one."""
-    return pair[::-1] if repeat % 2 else pair
+def both(started: list["Worker"], what: str, repeat: int) -> list[float]:
+    """Times both once; every other time the later first: whoever comes second finds a warmer machine, or a busier one."""
+    order = started[::-1] if repeat % 2 else started
+    seconds = [answer(worker.process, what) for worker in order]
+    return seconds[::-1] if repeat % 2 else seconds
+
+
+def summary(name: str, pairs: list[list[float]]) -> dict[str, Any]:
+    """Gives the median ratio of pairs of seconds, its standard error as the quartiles give it, and the median seconds."""
+    ratios = [later / earlier for earlier, later in pairs]
+    low, _, high = statistics.quantiles(ratios, n=4)
+    return {
+        f"{name}_ratio": statistics.median(ratios),
+        # That of a median is 1.253 of that of a mean; of a normal distribution the quartiles are 1.349 standard deviations apart.
+        f"{name}_ratio_error": 1.253 * (high - low) / 1.349 / len(ratios) ** 0.5,
+        f"{name}_seconds": [statistics.median(column) for column in zip(*pairs, strict=True)],
+    }
 
 
 class Worker(NamedTuple):
@@ -116,7 +118,7 @@ def main() -> None:
     parser.add_argument("revision", help="what HEAD is compared with, as git names it")
     parser.add_argument("--jobs", default=",".join(map(str, range(len(JOBS)))), help=f"numbers of: {', '.join(JOBS)}")
     parser.add_argument("--rounds", type=int, default=60, help="timings of each in turn")
-    parser.add_argument("--processes", type=int, default=2, help="of each, in which it is compiled again and again")
+    parser.add_argument("--compilations", type=int, default=16, help="of each in turn")
     options = parser.parse_args()
     results = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
@@ -126,7 +128,7 @@ def main() -> None:
         try:
             for number in map(int, options.jobs.split(",")):
                 job = list(JOBS)[number]
-                results[job] = compare(trees, job, options.rounds, options.processes) | origin(options.revision)
+                results[job] = compare(trees, job, options.rounds, options.compilations) | origin(options.revision)
                 RESULT.write_text(json.dumps(results, indent=1) + "\n")
                 print(job, results[job], flush=True)
         finally:
