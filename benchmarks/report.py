@@ -47,7 +47,7 @@ def page() -> str:
     errors = [result for result in results if result["metric"] != "accuracy"]
     accuracies = [result for result in results if result["metric"] == "accuracy"]
     parts = [HEAD, command_table(), *error_table(errors), *accuracy_table(accuracies), origins(results), *defaults_table()]
-    return "\n\n".join([*parts, *speed_tables(), others()]) + "\n"
+    return "\n\n".join([*parts, *speed_tables(), *regression_table(), others()]) + "\n"
 
 
 def command_table() -> str:
@@ -130,14 +130,28 @@ def defaults_table() -> list[str]:
     return ["\n".join(lines)] if results else []
 
 
+def regression_table() -> list[str]:
+    """Makes the table of a training step against that of an earlier revision."""
+    path = RESULTS / "regression.json"
+    found = json.loads(path.read_text()) if path.exists() else {}
+    lines = ["| a training step of MAML, over that of an earlier revision | time | compiling | FLOPs | memory | revisions |"]
+    lines.append("|---|---|---|---|---|---|")
+    for job, result in found.items():
+        pairs = [f"{result[f'{what}_ratio']:.3f} ± {result[f'{what}_ratio_error']:.3f}" for what in ("time", "compile")]
+        exact = [f"{result[f'{what}_ratio']:.3f}" for what in ("flops", "memory")]
+        lines.append(f"| {' | '.join([job, *pairs, *exact, ' over '.join(reversed(result['revisions']))])} |")
+    return ["\n".join([*lines, "", "Medians of ratios in turn, with their standard errors."])] if found else []
+
+
 def others() -> str:
-    """Says what the two small benchmarks found."""
-    resumed, imported = (json.loads((RESULTS / name).read_text()) for name in ("resume.json", "import.json"))
+    """Says what the small benchmarks found."""
+    resumed, imported, mutants = (json.loads((RESULTS / f"{name}.json").read_text()) for name in ("resume", "import", "mutants"))
     return (
         f"{resumed['bitwise']} of {resumed['trials']} trainings, killed at random lines, resumed bit for bit; "
         f"{resumed['while_writing_a_checkpoint']} of them while a checkpoint was written. `import jmeta` adds "
         f"{imported['seconds_added']:.3f} s to the {imported['seconds_base']:.2f} s of jax and optax "
-        f"(median of {imported['pairs']} pairs of processes)."
+        f"(median of {imported['pairs']} pairs of processes). The tests of their module caught "
+        f"{sum(mutant['caught'] for mutant in mutants)} of {len(mutants)} mutants of the core."
     )
 
 

@@ -15,6 +15,7 @@ COMMANDS = (
     ),
     ("speed", "growth of time and memory, compilation, what `fit` adds, sweeps"),
     ("regression REVISION", "a training step here against that of an earlier revision, in turn"),
+    ("mutants", "whether the tests of a core module notice one changed operator or number of it"),
     ("resume", "20 trainings killed at random lines and resumed"),
     ("import_time", "what `import jmeta` adds to jax and optax"),
     ("plots", "nothing: draws one plot per question"),
