@@ -3,7 +3,8 @@
 Cosmic Ray makes the mutants; they are drawn by place first and then by kind, so that an operator with many replacements counts
 once. Each is applied in a checkout of HEAD, and the tests of its module run until one fails. It needs ``pip install cosmic-ray``,
 in any environment, whose command is ``--cosmic-ray``. A warm compilation cache (``JAX_COMPILATION_CACHE_DIR``) saves most of the
-time. Writes ``benchmarks/results/mutants.json``; those that are there already are not run again.
+time. Writes ``benchmarks/results/mutants.json``; those that are there already are not run again, but for ``--again`` those that
+had survived, after tests were added.
 """
 
 import argparse
@@ -31,7 +32,7 @@ TESTS: dict[str, list[str]] = {
     "_learners": ["test_learners.py", "test_protocol.py", "optimization_based", "test_evaluation.py"],
     "_loading": ["test_training.py"],
     "_named": ["test_absent_tasks.py", "weighting"],
-    "_objectives": ["test_objectives.py", "multitask", "test_absent_tasks.py"],
+    "_objectives": ["test_objectives.py", "multitask", "test_absent_tasks.py", "test_families.py"],
     "_optimizers": ["test_optimizers.py"],
     "_paths": ["test_optimizers.py", "optimization_based"],
     "_phases": ["test_steps.py"],
@@ -43,7 +44,7 @@ TESTS: dict[str, list[str]] = {
     "_steps": ["test_steps.py", "test_training.py", "weighting", "aggregation"],
     "_validation": ["test_misuse.py", "tasks", "test_evaluation.py", "test_models.py"],
     "checkpointing": ["test_checkpointing.py", "test_training.py"],
-    "evaluation": ["test_evaluation.py"],
+    "evaluation": ["test_evaluation.py", "test_masks.py"],
     "models": ["test_models.py"],
     "predictions": ["test_predictions.py", "multitask"],
     "sharding": ["test_sharding.py"],
@@ -106,12 +107,14 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=60, help="mutants to draw")
     parser.add_argument("--seed", type=int, default=0, help="which")
     parser.add_argument("--cosmic-ray", default="cosmic-ray", help="the command of Cosmic Ray")
+    parser.add_argument("--again", action="store_true", help="run those again that survived")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         checkout = Path(folder) / "checkout"
         subprocess.run(["git", "worktree", "add", "--detach", str(checkout), "HEAD"], cwd=ROOT, check=True, capture_output=True)
         try:
             results = json.loads(RESULT.read_text()) if RESULT.exists() else []
+            results = [result for result in results if result["caught"] or not options.again]
             for mutant in draw(checkout, options.cosmic_ray, options.count, options.seed):
                 known = [result for result in results if Mutant(*(result[field] for field in Mutant._fields)) == mutant]
                 if not known:

@@ -18,6 +18,14 @@ def programs_of_one_module():
     jax.clear_caches()
 
 
+@pytest.fixture(scope="module")
+def quick_compilation():
+    """For modules in which compiling is most of the time, and whose numbers are those of one program or far apart."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture
 def x64():
     """Float64 for one test."""

@@ -242,6 +242,14 @@ def test_float64_comes_back_bit_for_bit(x64, tmp_path):
     assert_same(found, expected)
 
 
+def test_a_leaf_is_bound_to_a_device_where_that_of_the_state_is(tmp_path):
+    second = jax.devices()[1]
+    checkpointing.save(tmp_path, 1, {"free": jnp.ones(3), "bound": jnp.ones(3)})
+    like = {"free": jnp.zeros(3), "bound": jax.device_put(jnp.zeros(3), second)}
+    _, found = checkpointing.restore(tmp_path, like)
+    assert (found["free"].committed, found["bound"].committed, found["bound"].devices()) == (False, True, {second})
+
+
 def test_a_key_comes_back_as_a_key_of_its_generator(tmp_path):
     key = jax.random.key(7, impl="rbg")
     checkpointing.save(tmp_path, 1, key)

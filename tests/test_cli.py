@@ -27,6 +27,7 @@ from jmeta._cli import main as command_line
 from jmeta._cli.main import main
 from jmeta._reporting import read_metrics
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 ROOT = Path(__file__).parent.parent
 TINY = {
     **{"steps": 40, "steps-per-chunk": 10, "validate-every": 10, "checkpoint-every": 20, "tasks-per-step": 2, "hidden": "4 4"},
@@ -37,14 +38,6 @@ TRAIN = ["train", "maml", "sinusoid", *(word for name, value in TINY.items() for
 
 def places(directory):
     return {"maml": directory, "pretraining": directory / "baseline"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """Compiling is most of the time here."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="module")

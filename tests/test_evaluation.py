@@ -108,6 +108,14 @@ def test_episodes_are_those_of_a_naive_loop():
     assert found.after_steps == (jmeta.estimate(found.values[:, 0]),)
 
 
+def test_a_sampler_without_end_gives_a_thousand_episodes_and_a_hundred_to_a_validation():
+    made, params, options = constant_learner(), {"w": jnp.ones(())}, {"metric": target, "batch_size": 100}
+    assert jmeta.evaluate(made, params, slopes(), **options).values.shape == (1000, 1)
+    assert np.unique(jmeta.predict_episodes(made, params, slopes(), batch_size=100).tasks).size == 1000
+    asked = jmeta.validator(made, slopes(), episodes=100, **options)(params)
+    assert jmeta.validator(made, slopes(), **options)(params) == asked
+
+
 def test_episodes_depend_on_the_sampler_and_the_seed_alone():
     params = {"w": jnp.ones(())}
     first = jmeta.evaluate(slope_learner(), params, slopes(), metric=target, episodes=7)

@@ -194,6 +194,19 @@ def test_tasks_on_one_input_are_the_tasks_alone(x64, name):
         np.testing.assert_allclose(jmeta.score(TASKS[task].loss_fn, outputs, Batch(data.x[rows], data.y[task][rows])), value)
 
 
+@pytest.mark.parametrize("name", MULTITASK)
+@pytest.mark.parametrize("by", ["parameters", "features"])
+def test_gradients_of_a_sum_go_back_to_the_parameters(x64, name, by):
+    """By whatever they are combined."""
+    model, data = MULTITASK[name](linear(4), TASKS), of_both()
+    params = model.init(KEY, data)
+    optimizer = jmeta.aggregate(aggregation.sum(), optax.sgd(1.0), own=aggregation.sum())
+    step = jax.jit(jmeta.make_step(jmeta.joint_gradients(model.joint_losses, with_respect_to=by), optimizer))
+    after = step(jmeta.init_state(params, optimizer, KEY, tasks=len(TASKS)), data)[0].params
+    gradient = jax.jit(jax.grad(lambda params: model.joint_losses(params, KEY, data)[0].sum()))(params)
+    chex.assert_trees_all_close(jax.tree.map(jnp.subtract, params, after), gradient, rtol=1e-10, atol=1e-14)
+
+
 # --- every algorithm --------------------------------------------------------------------------------------------------------------
 
 FAMILIES = ("optimization_based", "metric_based", "multitask", "weighting", "aggregation")

@@ -12,6 +12,7 @@ import jmeta
 from jmeta import Batch, Episode, aggregation
 from jmeta.nn import BatchStatistics, ConvolutionalEncoder
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 KEY, SGD = jax.random.key(0), optax.sgd(0.1)
 # Sums of a few dozen terms in another order.
 TOLERANCES = {"float64": 1e-12, "float32": 1e-5}
@@ -29,14 +30,6 @@ def dtype(request):
     if request.param == "float64":
         request.getfixturevalue("x64")
     return request.param
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _compiled_at_once():
-    """Half the time to compile, which is what these tests take, for programs that run in microseconds."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def centred(outputs, width=4):

@@ -164,6 +164,7 @@ CASES = {
     "empty support": Case(
         lambda: init(maml(), classify(x=jnp.ones((0, 2)), y=jnp.ones(0, int))), "support must", "got none", "at least one example"
     ),
+    "no rows": Case(lambda: init(maml(), classify(x=jnp.float32(1), y=jnp.int32(1))), "support must", "got none", "one example"),
     "empty support, traced": Case(
         lambda: loss_of(jmeta.prototypical_networks(linear()), classify(x=jnp.ones((0, 2)), y=jnp.ones(0, int))),
         "support must",

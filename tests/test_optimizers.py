@@ -96,6 +96,8 @@ def test_frozen_parameters_stay_bit_for_bit_and_have_no_state(select):
     shapes = [leaf.shape for leaf in jax.tree.leaves(state.optimizer_state)]
     # A count, and two moments of the head.
     assert sorted(shapes) == [(), (2, 1), (2, 1)]
+    behind = jmeta.trainable(jmeta.aggregate(aggregation.sum(), optax.adamw(1e-2)), select)
+    assert [leaf.shape for leaf in jax.tree.leaves(jmeta.init_state(start, behind, KEY, tasks=3).optimizer_state)] == shapes
     after = run(jmeta.make_step(jmeta.over_tasks(squared), optimizer), state, data(), 20).params
     assert bits(after["encoder"]) == bits(start["encoder"])
     # Not compiled, because XLA leaves a sum with a constant 0 out.

@@ -62,6 +62,8 @@ def test_steps_need_a_path():
     for num_steps in (2, -1):
         with pytest.raises(ValueError, match="num_steps must be None, or at least 0 for a learner with a path; got"):
             jmeta.predict_episodes(made, initial(made, sampler), sampler, num_steps=num_steps)
+    with pytest.raises(ValueError, match=r"num_steps must be a whole number of at least 0; got 1\.5"):
+        jmeta.predict_episodes(learner(), {}, sampler, num_steps=1.5)
 
 
 @pytest.mark.parametrize("batch_size", [3, 7, 20])
