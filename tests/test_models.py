@@ -11,6 +11,7 @@ from flax import linen, nnx
 import jmeta
 from jmeta import Batch, Episode
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 X = jnp.linspace(-1, 1, 12).reshape(4, 3)
 
 

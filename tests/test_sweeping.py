@@ -11,6 +11,7 @@ import pytest
 import jmeta
 from jmeta._reporting import read_metrics
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 RATES = [0.05, 0.2, 0.4]
 
 
