@@ -212,8 +212,8 @@ def test_gradients_of_a_sum_go_back_to_the_parameters(x64, name, by):
 
 FAMILIES = ("optimization_based", "metric_based", "multitask", "weighting", "aggregation")
 MAKES = (jmeta.Learner, jmeta.MultitaskModel, jmeta.Weighting, jmeta.Aggregator)
-# An aggregator is made of a function with it; it is none itself.
-TOOLS = {"weighted_by_gramian"}
+# An aggregator or a model is made with them; they are none themselves.
+TOOLS = {"multitask_model", "weighted_by_gramian"}
 # Nobody wrote a paper about them.
 PLAIN = {"equal_weighting", "mean", "sum"}
 

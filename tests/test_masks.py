@@ -205,7 +205,7 @@ def test_a_missing_label_leaves_the_gradient_of_the_others():
     one = jmeta.hard_parameter_sharing(
         model, {"y": jmeta.Task(jmeta.from_functions(lambda k, x: (), lambda p, x: x), jmeta.squared_error)}
     )
-    params = jmeta.EncoderHead({"kernel": jnp.ones((1, 1))}, {"y": ()})
+    params = jmeta.EncoderHead({"kernel": jnp.ones((1, 1))}, {"y": jmeta.EncoderHead((), ())})
     (value, _), gradient = jax.value_and_grad(one.objectives["y"], has_aux=True)(params, KEY, batch)
     assert (value, gradient.encoder["kernel"]) == (1, -3)
 
@@ -560,7 +560,7 @@ def test_missing_labels_of_several_tasks_are_those_of_a_loop_over_what_is_presen
         """Sums over the labels that there are, one by one."""
         units = batch.x @ params.encoder["body"]
         features = jnp.tanh(units - units.mean(axis=0, keepdims=True)) @ params.encoder["head"]
-        guesses, logits = features @ params.head["age"], jax.nn.log_softmax(features @ params.head["species"])
+        guesses, logits = features @ params.head["age"].head, jax.nn.log_softmax(features @ params.head["species"].head)
         totals = {"age": 0.0, "species": 0.0}
         for row in range(6):
             for column in range(2):

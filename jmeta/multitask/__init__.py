@@ -2,11 +2,13 @@
 
 from jmeta.multitask._evaluation import evaluate_tasks
 from jmeta.multitask._hard_sharing import hard_parameter_sharing
-from jmeta.multitask._multitask import MultitaskModel, Task
+from jmeta.multitask._multitask import MultitaskModel, Task, Trunk, multitask_model
 
 __all__ = [
     "MultitaskModel",
     "Task",
+    "Trunk",
     "evaluate_tasks",
     "hard_parameter_sharing",
+    "multitask_model",
 ]

@@ -97,7 +97,9 @@ def multitask():
         ENCODER, {"curves": jmeta.Task(linear(2), jmeta.squared_error), "kinds": jmeta.Task(linear(3), cross_entropy)}
     )
     data = {name: jax.tree.map(lambda leaf: leaf[0], episode.support) for name, episode in meta_batch().items()}
-    return model.objectives, shared_params(), data, 2
+    params = shared_params()
+    heads = {name: jmeta.EncoderHead((), head) for name, head in params.head.items()}
+    return model.objectives, params._replace(head=heads), data, 2
 
 
 def meta():

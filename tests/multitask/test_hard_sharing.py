@@ -38,8 +38,8 @@ def data():
 def by_hand(params, batches):
     """The two losses, written out."""
     pose, kind = batches["pose"], batches["kind"]
-    squares = jnp.square(jnp.tanh(pose.x @ params.encoder) @ params.head["pose"] - pose.y).mean()
-    logits = jax.nn.log_softmax(jnp.tanh(kind.x @ params.encoder) @ params.head["kind"])
+    squares = jnp.square(jnp.tanh(pose.x @ params.encoder) @ params.head["pose"].head - pose.y).mean()
+    logits = jax.nn.log_softmax(jnp.tanh(kind.x @ params.encoder) @ params.head["kind"].head)
     return {"pose": squares, "kind": -logits[jnp.arange(len(kind.y)), kind.y].mean()}
 
 
@@ -51,7 +51,7 @@ def test_gradient_of_the_mixture_agrees_with_central_differences(x64):
 def test_each_task_has_its_own_head_loss_and_batch_size(x64):
     params = MODEL.init(KEY, data())
     assert params.encoder.shape == (3, 4)
-    assert {name: head.shape for name, head in params.head.items()} == {"pose": (4, 2), "kind": (4, 3)}
+    assert {name: part.head.shape for name, part in params.head.items()} == {"pose": (4, 2), "kind": (4, 3)}
     expected = by_hand(params, data())
     for name, objective in MODEL.objectives.items():
         np.testing.assert_allclose(objective(params, KEY, data()[name])[0], expected[name], rtol=1e-12)
@@ -66,8 +66,8 @@ def test_task_gradients_are_those_of_the_tasks_alone_with_zeros_for_the_other_he
         expected = jax.grad(lambda params: by_hand(params, data())[name])(params)  # noqa: B023
         got = jax.tree.map(lambda leaf: leaf[row], gradients)  # noqa: B023
         chex.assert_trees_all_close(got, expected, rtol=1e-10, atol=1e-14)
-    assert not gradients.head["pose"][0].any()
-    assert not gradients.head["kind"][1].any()
+    assert not gradients.head["pose"].head[0].any()
+    assert not gradients.head["kind"].head[1].any()
 
 
 def test_joint_losses_are_those_of_the_tasks_on_their_common_input(x64):
@@ -89,7 +89,7 @@ def test_the_encoder_runs_once_for_tasks_that_share_their_input():
     task = jmeta.Task(linear(2), jmeta.squared_error)
     model = jmeta.hard_parameter_sharing(counted, {"a": task, "b": task})
     batch = jmeta.Batch(jnp.ones((5, 3)), {"a": jnp.ones((5, 2)), "b": jnp.ones((5, 2))})
-    params = jmeta.EncoderHead(jnp.ones((3, 4)), {"a": jnp.ones((4, 2)), "b": jnp.ones((4, 2))})
+    params = jmeta.EncoderHead(jnp.ones((3, 4)), dict.fromkeys("ab", jmeta.EncoderHead((), jnp.ones((4, 2)))))
     model.joint_losses(params, KEY, batch)
     assert calls == [(5, 3)]
 

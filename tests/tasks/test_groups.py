@@ -103,7 +103,7 @@ def test_mini_batches_with_missing_labels_train_the_tasks_that_have_them():
         known = there[name]
         slope = (x[known] * y[name][known]).sum() / np.square(x[known]).sum()
         # 60 steps of gradient descent on one number, in float32.
-        np.testing.assert_allclose(found.params.head[name], slope, rtol=1e-5)
+        np.testing.assert_allclose(found.params.head[name].head, slope, rtol=1e-5)
 
 
 X, Y = np.ones((4, 2), np.float32), np.ones((4, 1), np.float32)
