@@ -246,7 +246,7 @@ def test_steps_in_which_nothing_counted_are_left_out_of_what_fit_logs():
     optimizer = optax.sgd(0.0)
     weighting = jmeta.equal_weighting()
     state = jmeta.init_state(
-        jmeta.EncoderHead((), {"often": jnp.zeros(()), "rare": jnp.zeros(())}),
+        jmeta.EncoderHead((), {name: jmeta.EncoderHead((), jnp.zeros(())) for name in there}),
         optimizer,
         KEY,
         tasks=model.names,
