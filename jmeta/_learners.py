@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from jmeta._adaptation import GradientDescent, InnerOptimizer, check_inner_optimizer, check_kind, gradient_descent
 from jmeta._adjoints import Adjoint, unrolled
+from jmeta._composition import split_key
 from jmeta._rows import count_rows, fill, fill_batch
 from jmeta._scoring import query_loss, score
 from jmeta._types import Adapted, Batch, Episode, Key, Learner, LossFn, Mask, Metrics, Model, Params, Predict
@@ -107,7 +108,7 @@ def gradient_based(
     def predict_rows(params: Params, adapted: Adapted, x: Any, *, key: Key = None, mask: Mask = None) -> Any:
         x = fill(x, mask)
         if encode is not None:
-            encode_key, key = (None, None) if key is None else jax.random.split(key)
+            encode_key, key = split_key(key)
             x = encode(params, x, key=encode_key, mask=mask)
         return predict(params, adapted, x, key=key, mask=mask)
 

@@ -3,6 +3,7 @@
 from jmeta._adaptation import GradientDescent, gradient_descent
 from jmeta._adjoints import Adjoint, first_order, implicit, unrolled
 from jmeta._catalogue.recipes import load
+from jmeta._composition import compose
 from jmeta._cost import Cost, cost, does_not_fit
 from jmeta._estimates import Estimate, estimate
 from jmeta._gradients import value_and_gradient
@@ -32,7 +33,7 @@ from jmeta._types import (
 from jmeta._validation import check_episode
 from jmeta.evaluation import Evaluation, evaluate, paired_difference, validator
 from jmeta.metrics import absolute_error, accuracy, delta_m, negative_log_likelihood, squared_error
-from jmeta.models import compose, from_equinox, from_functions, from_linen, from_nnx
+from jmeta.models import from_equinox, from_functions, from_linen, from_nnx
 from jmeta.predictions import predict_batch, predict_episodes
 from jmeta.sharding import shard_tasks
 from jmeta.sweeping import Sweep, Trial, sweep

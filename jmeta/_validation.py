@@ -9,10 +9,10 @@ import numpy as np
 import optax
 from jax.core import Tracer
 
+from jmeta._composition import check_model
 from jmeta._rows import fill
 from jmeta._types import Batch, Episode, Learner, LossFn, Model, Params
 from jmeta.metrics import accuracy, negative_log_likelihood
-from jmeta.models import check_model
 
 # What takes labels below the number of its outputs, and what takes one logit for two classes besides; of any other loss integers
 # may be counts, ranks or bits.

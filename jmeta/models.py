@@ -1,4 +1,4 @@
-"""Models as two pure functions, from flax, equinox, functions of one's own, or composed of parts.
+"""Models as two pure functions, from flax, equinox or functions of one's own.
 
 The adapters are the only lines that know that a network library exists.
 """
@@ -11,62 +11,11 @@ import jax
 import jax.numpy as jnp
 
 from jmeta._rows import count_rows
-from jmeta._types import EncoderHead, Key, Mask, Model, Params
+from jmeta._types import Key, Mask, Model, Params
 
 # What functions of the user's are given, and the kinds of parameters that have a name.
 _GIVEN = ("mask", "key", "rng", "train", "is_training", "deterministic")
 _NAMED = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-
-
-def compose(encoder: Model, head: Model) -> Model:
-    """Chains a shared encoder and a task head; the parameters are an ``EncoderHead``.
-
-    Raises:
-      ValueError: if a part is no model.
-    """
-    check_model("encoder", encoder)
-    check_model("head", head)
-
-    def init(key: jax.Array, x: Any) -> Params:
-        encoder_key, head_key = jax.random.split(key)
-        params = encoder.init(encoder_key, x)
-        return EncoderHead(params, head.init(head_key, outputs_like(encoder, params, x)))
-
-    def apply(params: Params, x: Any, *, key: Key = None, mask: Mask = None) -> Any:
-        encoder_key, head_key = (None, None) if key is None else jax.random.split(key)
-        features = encoder.apply(params.encoder, x, key=encoder_key, mask=mask)
-        return head.apply(params.head, features, key=head_key, mask=mask)
-
-    return Model(init, apply, encoder.normalization)
-
-
-def check_model(name: str, model: Any) -> None:
-    """Checks that a model is one, and not a module of a library.
-
-    Raises:
-      ValueError: if it is not.
-    """
-    if not isinstance(model, Model):
-        raise ValueError(
-            f"{name} must be a Model; got {type(model).__name__}: make one by from_linen, from_nnx, from_equinox or from_functions."
-        )
-
-
-def check_encoder_head(model: Any) -> None:
-    """Checks that a model has two parts, each a model.
-
-    Raises:
-      ValueError: if it has not.
-    """
-    if not isinstance(model, EncoderHead):
-        raise ValueError(f"model must be an EncoderHead(encoder, head) of two models; got {type(model).__name__}.")
-    check_model("model.encoder", model.encoder)
-    check_model("model.head", model.head)
-
-
-def outputs_like(model: Model, params: Params, x: Any) -> Any:
-    """Makes zeros of the shapes of a model's outputs."""
-    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(model.apply, params, x))
 
 
 def from_functions(

@@ -15,6 +15,7 @@ import pytest
 
 import jmeta
 from jmeta import Batch, aggregation
+from tests.multitask import trunks
 from tests.test_protocol import LEARNERS
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -37,7 +38,12 @@ AGGREGATORS = {
 # What they do depends on the order of the tasks, or on a key.
 ORDERED = {"pcgrad in task order"}
 DRAWING = {"pcgrad"}
-MULTITASK = {"hard_parameter_sharing": jmeta.hard_parameter_sharing}
+MULTITASK = {
+    "hard_parameter_sharing": jmeta.hard_parameter_sharing,
+    "multitask_model with scales of its own": trunks.scaled,
+    "multitask_model without common features": trunks.conditioned,
+}
+WITHOUT_FEATURES = {"multitask_model without common features"}
 
 
 def gradients(rows=4):
@@ -201,11 +207,31 @@ def test_gradients_of_a_sum_go_back_to_the_parameters(x64, name, by):
     """By whatever they are combined."""
     model, data = MULTITASK[name](linear(4), TASKS), of_both()
     params = model.init(KEY, data)
+    if by == "features" and name in WITHOUT_FEATURES:
+        with pytest.raises(ValueError, match="losses must be the joint_losses of a multi-task model to be compared by features"):
+            jmeta.joint_gradients(model.joint_losses, with_respect_to=by)
+        return
     optimizer = jmeta.aggregate(aggregation.sum(), optax.sgd(1.0), own=aggregation.sum())
     step = jax.jit(jmeta.make_step(jmeta.joint_gradients(model.joint_losses, with_respect_to=by), optimizer))
     after = step(jmeta.init_state(params, optimizer, KEY, tasks=len(TASKS)), data)[0].params
     gradient = jax.jit(jax.grad(lambda params: model.joint_losses(params, KEY, data)[0].sum()))(params)
     chex.assert_trees_all_close(jax.tree.map(jnp.subtract, params, after), gradient, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", MULTITASK)
+def test_shared_is_what_two_losses_reach_and_own_what_one_reaches(x64, name):
+    model, data = MULTITASK[name](linear(4), TASKS), of_both()
+    # Any parameters: what a gradient is at the initial ones may be a coincidence.
+    params = jax.tree.map(lambda leaf: leaf + 0.1 * jnp.sin(jnp.arange(leaf.size)).reshape(leaf.shape), model.init(KEY, data))
+    jacobian = jax.jit(jax.jacobian(lambda params: model.joint_losses(params, KEY, data)[0]))(params)
+
+    def reaching(tree):
+        return [[bool(row.any()) for row in leaf] for leaf in jax.tree.leaves(tree)]
+
+    assert all(map(all, reaching(jacobian.encoder)))
+    for at, task in enumerate(model.names):
+        only = [other == at for other in range(len(model.names))]
+        assert all(rows == only for rows in reaching(jacobian.head[task]))
 
 
 # --- every algorithm --------------------------------------------------------------------------------------------------------------

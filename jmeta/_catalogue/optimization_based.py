@@ -8,8 +8,8 @@ import optax
 
 from jmeta._adjoints import Adjoint, first_order, implicit
 from jmeta._catalogue.rows import FEW_SHOT, Method, Setting
+from jmeta._composition import compose
 from jmeta._types import Learner
-from jmeta.models import compose
 from jmeta.optimization_based._anil import anil
 from jmeta.optimization_based._boil import boil
 from jmeta.optimization_based._maml import maml

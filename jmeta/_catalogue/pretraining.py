@@ -5,8 +5,8 @@ import dataclasses
 import optax
 
 from jmeta._catalogue.rows import REGRESSION, Method, Setting
+from jmeta._composition import compose
 from jmeta._types import Learner
-from jmeta.models import compose
 from jmeta.optimization_based._maml import maml
 
 PRETRAINING = "pretraining"

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jmeta._composition import check_model, outputs_like, split_key
 from jmeta._objectives import through_features
 from jmeta._presence import all_present, mean_of_present, prefixed, with_presence
 from jmeta._rows import fill, fill_batch
 from jmeta._scoring import score
 from jmeta._types import PRESENT, Batch, EncoderHead, Key, LossFn, Mask, Metrics, Model, Objective, Params
 from jmeta._validation import check_rows
-from jmeta.models import check_model
 
 
 class Task(NamedTuple):
@@ -81,18 +81,16 @@ def multitask_model(trunk: Trunk, tasks: Mapping[str, Task]) -> MultitaskModel:
     def init(key: jax.Array, data: Batch | Mapping[str, Batch]) -> Params:
         batches = dict.fromkeys(names, data) if isinstance(data, Batch) else of_names(names, data, "data")
         x = {name: fill(batch.x, batch.mask) for name, batch in batches.items()}
-        # Every head with its own key.
         trunk_key, *keys = jax.random.split(key, len(names) + 1)
         shared, own = trunk.init(trunk_key, x)
-
         heads = {}
         for name, head_key in zip(names, keys, strict=True):
-            features = _features_like(trunk, EncoderHead(shared, own[name]), x[name], name)
+            features = outputs_like(functools.partial(_apply, trunk, name), EncoderHead(shared, own[name]), x[name])
             heads[name] = EncoderHead(own[name], tasks[name].head.init(head_key, features))
         return EncoderHead(shared, heads)
 
     def outputs_of(params: Params, representation: Any, name: str, key: Key, mask: Mask) -> Any:
-        features_key, head_key = _keys(key)
+        features_key, head_key = split_key(key)
         part = params.head[name]
         features = _features(trunk, EncoderHead(params.encoder, part.encoder), representation, name, features_key, mask)
         return tasks[name].head.apply(part.head, features, key=head_key, mask=mask)
@@ -100,7 +98,7 @@ def multitask_model(trunk: Trunk, tasks: Mapping[str, Task]) -> MultitaskModel:
     def predict(params: Params, name: str, x: Any, *, key: Key = None, mask: Mask = None) -> Any:
         if name not in tasks:
             raise ValueError(f"name must be a task among {[*names]}; got {name!r}.")
-        encode_key, outputs_key = _keys(key)
+        encode_key, outputs_key = split_key(key)
         representation = _encoded(trunk, params.encoder, fill(x, mask), encode_key, mask)
         return outputs_of(params, representation, name, outputs_key, mask)
 
@@ -143,10 +141,6 @@ def multitask_model(trunk: Trunk, tasks: Mapping[str, Task]) -> MultitaskModel:
     return MultitaskModel(init, predict, {name: objective(name) for name in names}, joint, names)
 
 
-def _keys(key: Key) -> Any:
-    return (None, None) if key is None else jax.random.split(key)
-
-
 def _encoded(trunk: Trunk, shared: Params, x: Any, key: Key, mask: Mask) -> Any:
     return x if trunk.encode is None else trunk.encode(shared, x, key=key, mask=mask)
 
@@ -157,13 +151,8 @@ def _features(trunk: Trunk, params: EncoderHead, representation: Any, name: str,
     return trunk.features(params, representation, name, key=key, mask=mask)
 
 
-def _features_like(trunk: Trunk, params: EncoderHead, x: Any, name: str) -> Any:
-    """Makes zeros of the shapes of a task's features; nothing is computed."""
-
-    def features(params: EncoderHead, x: Any) -> Any:
-        return _features(trunk, params, _encoded(trunk, params.encoder, x, None, None), name, None, None)
-
-    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(features, params, x))
+def _apply(trunk: Trunk, name: str, params: EncoderHead, x: Any) -> Any:
+    return _features(trunk, params, _encoded(trunk, params.encoder, x, None, None), name, None, None)
 
 
 def of_names(names: Sequence[str], data: Any, what: str) -> dict[str, Any]:

@@ -6,10 +6,10 @@ import jax
 
 from jmeta._adaptation import InnerOptimizer
 from jmeta._adjoints import Adjoint
+from jmeta._composition import check_encoder_head, compose
 from jmeta._learners import from_params, gradient_based
 from jmeta._types import Adapted, EncoderHead, Episode, Key, Learner, LossFn, Mask, Params
 from jmeta._validation import checked_init
-from jmeta.models import check_encoder_head, compose
 
 
 def boil(

@@ -64,6 +64,9 @@ def test_a_compiled_stack_of_blocks_loses_no_gradient_at_the_maximum():
     x = jnp.asarray(random.normal(size=(12, 7, 7, 16)), jnp.float32)
     weights, scale = jnp.asarray(0.1 * random.normal(size=(3, 3, 16, 16)), jnp.float32), jnp.asarray(random.random(16), jnp.float32)
 
+    # The suite compiles without the emitters of fused loops, users with them.
+    options = {"xla_cpu_use_fusion_emitters": True} if "fusion_emitters" in os.environ.get("XLA_FLAGS", "") else None
+
     def gradient(pool):
         def block(x, weights):
             x = conv_general_dilated(x, weights, (1, 1), "SAME")
@@ -71,11 +74,9 @@ def test_a_compiled_stack_of_blocks_loses_no_gradient_at_the_maximum():
             x = x * (lax.rsqrt(jnp.square(x).mean((0, 1, 2), keepdims=True) + 1e-5) * scale[None, None, None])
             return pool(linen.relu(x + 0.3 * scale[None, None, None]), (2, 2), (2, 2))
 
-        return compiled(jax.grad(lambda weights: jnp.sum(block(block(x, weights), weights) ** 3)))(weights)
+        differentiate = jax.grad(lambda weights: jnp.sum(block(block(x, weights), weights) ** 3))
+        return jax.jit(differentiate, compiler_options=options)(weights)
 
-    # The suite compiles without the emitters of fused loops, users with them.
-    options = {"xla_cpu_use_fusion_emitters": True} if "fusion_emitters" in os.environ.get("XLA_FLAGS", "") else None
-    compiled = functools.partial(jax.jit, compiler_options=options)
     expected = gradient(linen.max_pool)
     # Sums over some thousand float32 products.
     np.testing.assert_allclose(gradient(max_pool), expected, atol=1e-4 * float(jnp.abs(expected).max()))
