@@ -6,8 +6,11 @@ import jax
 import jaxlib
 import pytest
 
-# Compiling is most of the suite's time, and the emitters of fused loops are a third of compiling. No backend is there yet that
-# would have read the flags; a newer jaxlib does not know this one, and would end the process.
+# Compiling is most of the suite's time: the suite does without LLVM's optimisations, here and in the processes that it starts, and
+# without the emitters of fused loops. No backend is there yet that would have read the flags; a newer jaxlib does not know this
+# one, and would end the process.
+jax.config.update("jax_disable_most_optimizations", True)
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 if jaxlib.version.__version_info__ < (0, 11):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -24,11 +27,11 @@ def programs_of_one_module():
 
 
 @pytest.fixture(scope="module")
-def quick_compilation():
-    """For modules in which compiling is most of the time, and whose numbers are those of one program or far apart."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
+def usual_compilation():
+    """For modules whose tests are about the bits that users get."""
     jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture

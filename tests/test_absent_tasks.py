@@ -11,7 +11,6 @@ import jmeta
 from jmeta import Batch
 from jmeta._chunks import mean_metrics
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 KEY = jax.random.key(0)
 # Of four tasks, the second and the last have nothing that counts.
 PRESENT = np.array([True, False, True, False])

@@ -27,7 +27,6 @@ from jmeta._cli import main as command_line
 from jmeta._cli.main import main
 from jmeta._reporting import read_metrics
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 ROOT = Path(__file__).parent.parent
 TINY = {
     **{"steps": 40, "steps-per-chunk": 10, "validate-every": 10, "checkpoint-every": 20, "tasks-per-step": 2, "hidden": "4 4"},

@@ -14,7 +14,6 @@ from jmeta._catalogue.runs import train_run
 from jmeta._catalogue.sweeps import read_plan
 from jmeta._cli.main import main
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 SMALL = {
     "steps": 20,
     "steps-per-chunk": 10,

@@ -16,7 +16,6 @@ from jmeta import evaluation
 from jmeta._episodes import episodes_of
 from jmeta.nn import ConvolutionalEncoder, MultilayerPerceptron
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 RATE = 0.1
 # float32: a mean of a few values in another order.
 FLOAT32 = {"rtol": 1e-5, "atol": 1e-6}

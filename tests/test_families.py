@@ -18,7 +18,6 @@ from jmeta import Batch, aggregation
 from tests.multitask import trunks
 from tests.test_protocol import LEARNERS
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 KEY = jax.random.key(0)
 ROOT = Path(__file__).parent.parent
 # Of four tasks, the second and the last are absent.

@@ -10,7 +10,6 @@ import pytest
 import jmeta
 from jmeta import testing
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 KEY = jax.random.key(0)
 LINEAR = jmeta.Model(lambda key, x: jnp.ones((x.shape[-1], 1)), lambda params, x, *, key=None, mask=None: jnp.tanh(x) @ params)
 

@@ -12,7 +12,6 @@ import jmeta
 from jmeta import Batch, Episode, aggregation
 from jmeta.nn import BatchStatistics, ConvolutionalEncoder
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 KEY, SGD = jax.random.key(0), optax.sgd(0.1)
 # Sums of a few dozen terms in another order.
 TOLERANCES = {"float64": 1e-12, "float32": 1e-5}

@@ -11,7 +11,6 @@ from flax import linen, nnx
 import jmeta
 from jmeta import Batch, Episode
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 X = jnp.linspace(-1, 1, 12).reshape(4, 3)
 
 

@@ -13,7 +13,6 @@ from flax import linen as nn
 import jmeta
 from jmeta.nn import BatchStatistics
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 KEY = jax.random.key(0)
 # Rounding, in sums of a few dozen terms.
 TOLERANCES = {"float64": 1e-12, "float32": 1e-5}

@@ -17,7 +17,6 @@ from jmeta._catalogue.tables import PROBLEMS, default_config
 from jmeta._catalogue.units import divide
 from jmeta._cli.main import main
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 ROWS = 12
 SIZES = {"shots": 2, "queries": 3, "evaluation_shots": 2, "hidden": (4,), "steps": 4, "steps_per_chunk": 2, "validate_every": 2}
 TRAIN = [word for name, value in SIZES.items() for word in (f"--{name.replace('_', '-')}", *np.atleast_1d(value).astype(str))]

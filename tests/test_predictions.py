@@ -10,7 +10,6 @@ from sklearn import metrics as reference
 
 import jmeta
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 RANDOM = np.random.default_rng(0)
 CROSS_ENTROPY = optax.softmax_cross_entropy_with_integer_labels
 

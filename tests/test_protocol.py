@@ -10,7 +10,6 @@ import pytest
 import jmeta
 from jmeta import testing
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 KEY = jax.random.key(0)
 cross_entropy = optax.softmax_cross_entropy_with_integer_labels
 

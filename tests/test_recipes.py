@@ -25,7 +25,6 @@ from jmeta._catalogue.sinusoid import references
 from jmeta._catalogue.tables import FAMILIES, METHODS, PROBLEMS, default_config, solves
 from jmeta.nn import MultilayerPerceptron
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 PACKAGE = Path(jmeta.__file__).parent
 PAIRS = [(method, problem) for method in METHODS for problem in PROBLEMS if solves(method, problem)]
 

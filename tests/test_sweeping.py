@@ -11,7 +11,6 @@ import pytest
 import jmeta
 from jmeta._reporting import read_metrics
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 RATES = [0.05, 0.2, 0.4]
 
 

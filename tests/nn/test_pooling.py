@@ -12,6 +12,7 @@ from jax import lax
 
 from jmeta.nn import avg_pool, conv_general_dilated, max_pool
 
+pytestmark = pytest.mark.usefixtures("usual_compilation")
 POOLINGS = [
     ((2, 7, 6, 3), (2, 2), (2, 2), "VALID"),
     ((2, 7, 6, 3), (3, 2), (2, 1), "SAME"),

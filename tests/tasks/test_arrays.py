@@ -12,7 +12,6 @@ import pytest
 import jmeta
 from jmeta.tasks import from_classes
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 COUNTS = (6, 9, 5, 7)  # examples of the classes
 LABELS = (40, -3, 7, 12)  # any integers
 

@@ -10,8 +10,6 @@ import pytest
 import jmeta
 from jmeta import Batch, Episode
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def episode(rows=(3, 2), labels=(0, 1, 1)):
     x = np.arange(sum(rows) * 2, dtype=np.float32).reshape(-1, 2) + 1

@@ -9,7 +9,6 @@ import pytest
 import jmeta
 from jmeta import Batch, Episode
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 KEY = jax.random.key(0)
 SIZES = (5, 9, 4, 7)  # examples of the tasks
 

@@ -9,6 +9,7 @@ import pytest
 
 import jmeta
 
+pytestmark = pytest.mark.usefixtures("usual_compilation")
 TASKS = 4096
 
 
