@@ -1,6 +1,7 @@
 """Tasks in which nothing counts: they are left out of every mean, and their metrics say nothing."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +31,11 @@ def mean_of_present(values: jax.Array, present: jax.Array | None) -> jax.Array:
     if present is None:
         return values.mean(axis=0)
     return jnp.where(like(present, values), values, 0).sum(axis=0) / jnp.maximum(present.sum(), 1)
+
+
+def keep_absent(present: jax.Array, new: Any, old: Any) -> Any:
+    """Takes what is new of the tasks ``[tasks]`` that are present, and what is old of the others; leaves ``[tasks, ...]``."""
+    return jax.tree.map(lambda new, old: jnp.where(like(present, new), new, old), new, old)
 
 
 def sum_metrics(metrics: Metrics) -> tuple[Metrics, jax.Array | None]:

@@ -206,6 +206,17 @@ def check_counts(low: int = 1, **counts: Any) -> None:
             raise ValueError(f"{name} must be a whole number of at least {low}; got {value!r}.")
 
 
+def check_positive(**values: Any) -> None:
+    """Checks that options are positive numbers, where they are known, which is outside jit.
+
+    Raises:
+      ValueError: naming the first that is not.
+    """
+    for name, value in values.items():
+        if not isinstance(value, Tracer) and not value > 0:
+            raise ValueError(f"{name} must be positive; got {value!r}.")
+
+
 def kinds(tree: Any) -> str:
     """Writes the types and shapes of a tree's arrays: ``float32[3, 1]``."""
     found = ", ".join(f"{getattr(leaf, 'dtype', type(leaf).__name__)}{[*np.shape(leaf)]}" for leaf in jax.tree.leaves(tree))

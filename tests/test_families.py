@@ -27,6 +27,22 @@ ROUNDING = 2.0**-8
 WEIGHTINGS = {
     "equal_weighting": jmeta.equal_weighting(),
     "uncertainty_weighting": jmeta.uncertainty_weighting(optax.adam(0.1)),
+    "random_weighting": jmeta.random_weighting(),
+    "dynamic_weight_average": jmeta.dynamic_weight_average(steps_per_epoch=1),
+    "geometric_loss_strategy": jmeta.geometric_loss_strategy(),
+    "imtl_l": jmeta.imtl_l(optax.adam(0.1)),
+    "famo": jmeta.famo(optax.adam(0.1)),
+    "smooth_tchebycheff": jmeta.smooth_tchebycheff(0.1),
+    "smooth_tchebycheff over the nadir": jmeta.smooth_tchebycheff(0.5, nadir_steps=(0, 2)),
+    "gradnorm": jmeta.gradnorm(optax.adam(0.1), lambda gradient: gradient),
+}
+# Options that belong to a task.
+OPTIONS = {
+    "uncertainty_weighting classification": lambda option: jmeta.uncertainty_weighting(optax.sgd(0.1), classification=option),
+    "uncertainty_weighting initial": lambda option: jmeta.uncertainty_weighting(optax.sgd(0.1), initial=option),
+    "famo lower_bounds": lambda option: jmeta.famo(optax.sgd(0.1), lower_bounds=option),
+    "smooth_tchebycheff preferences": lambda option: jmeta.smooth_tchebycheff(0.1, preferences=option),
+    "smooth_tchebycheff reference": lambda option: jmeta.smooth_tchebycheff(0.1, reference=option),
 }
 AGGREGATORS = {
     "sum": aggregation.sum(),
@@ -127,16 +143,22 @@ def test_an_aggregator_keeps_the_type_of_every_leaf(name):
 # --- weightings -------------------------------------------------------------------------------------------------------------------
 
 
-def weighed(weighting, losses, present, steps=3):
-    """The weights of several steps, and the last state."""
-    losses, present = jnp.asarray(losses), jnp.asarray(present)
-    rows = jnp.asarray(np.random.default_rng(1).normal(size=(len(losses), 5))) * present[:, None]
+def run(weighting, losses, present, steps=3):
+    """The last state and the weights ``[steps, tasks]`` of several steps, in which losses change."""
+    rows = jnp.cos(losses[:, None] * jnp.arange(1, 6, dtype=losses.dtype)[None])
 
-    def step(state, key):
-        weights, state = weighting.weigh(state, losses, present=present, key=key, pullback=lambda weights: weights @ rows)
-        return (state if weighting.observe is None else weighting.observe(state, losses / 2, present=present)), weights
+    def step(state, now):
+        key, time = now
+        values = losses * (1 + 0.3 * time * jnp.cos(losses)).astype(losses.dtype)
+        pullback = lambda weights: weights.astype(losses.dtype) @ (values[:, None] * rows)  # noqa: E731
+        weights, state = weighting.weigh(state, values, present=present, key=key, pullback=pullback)
+        return (state if weighting.observe is None else weighting.observe(state, values / 2, present=present)), weights
 
-    return jax.jit(lambda keys: jax.lax.scan(step, weighting.init(len(losses)), keys))(jax.random.split(KEY, steps))
+    return jax.lax.scan(step, weighting.init(len(losses)), (jax.random.split(KEY, steps), jnp.arange(steps)))
+
+
+def weighed(weighting, losses, present):
+    return jax.jit(lambda *given: run(weighting, *given))(jnp.asarray(losses), jnp.asarray(present))
 
 
 @pytest.mark.parametrize("name", WEIGHTINGS)
@@ -156,6 +178,51 @@ def test_a_weighting_of_some_absent_tasks_is_that_of_the_others(x64, name):
         assert not np.allclose(alone[0], alone[-1])
     np.testing.assert_allclose(weights[:, PRESENT], alone, rtol=1e-12)
     assert np.isfinite(weights).all()
+
+
+HARD = {
+    "solved": [0.0, 0.0, 0.0],
+    "one solved": [0.5, 0.0, 2.0],
+    "negative": [-1.0, -0.5, 2.0],
+    "huge": [1e30, 1e30, 1e29],
+    "tiny beside huge": [1e-30, 1.0, 1e30],
+    "alone": [0.5, 0.0, 0.0],
+    "nobody": [0.0, 0.0, 0.0],
+}
+THERE = {"alone": [True, False, False], "nobody": [False] * 3}
+
+
+@pytest.mark.parametrize("name", WEIGHTINGS)
+def test_a_weighting_stays_finite_and_absent_tasks_stand_still(name):
+    """In float32, whatever the losses: all sets of three of them in one program."""
+    present = np.array([THERE.get(kind, [True] * 3) for kind in HARD])
+    weighting = WEIGHTINGS[name]
+    state, weights = jax.jit(jax.vmap(lambda *given: run(weighting, *given)))(jnp.asarray([*HARD.values()], jnp.float32), present)
+    for at, kind in enumerate(HARD):
+        assert np.isfinite(weights[at]).all(), kind
+        assert (weights[at] >= 0).all(), kind
+    for after, before in zip(jax.tree.leaves(state), jax.tree.leaves(weighting.init(3)), strict=True):
+        if before.shape == (3,):
+            np.testing.assert_array_equal(after[~present], np.broadcast_to(before, after.shape)[~present])
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32, jnp.float64])
+def test_a_weighting_keeps_the_types_of_its_state_whatever_those_of_losses(x64, dtype):
+    """A scan refuses a state that changes its types."""
+    for weighting in WEIGHTINGS.values():
+        state, _ = jax.eval_shape(lambda *given: run(weighting, *given), jnp.ones(3, dtype), jnp.ones(3, bool))  # noqa: B023
+        chex.assert_trees_all_equal_dtypes(state, weighting.init(3))
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_an_option_of_a_task_that_is_not_there_is_refused(name):
+    option = name.split()[1]
+    with pytest.raises(ValueError, match=rf"{option} must name tasks among \['age', 'kind'\]; got \['pose'\]"):
+        OPTIONS[name]({"pose": 1.0}).init(["kind", "age"])
+    with pytest.raises(ValueError, match=rf"{option} must have one entry per task; got 3 for 2 tasks"):
+        OPTIONS[name]([1.0, 1.0, 1.0]).init(2)
+    by_name, by_order = OPTIONS[name]({"kind": 2.0}).init(["kind", "age"]), OPTIONS[name]({"age": 2.0}).init(["kind", "age"])
+    chex.assert_trees_all_equal(jax.tree.map(lambda leaf: leaf[::-1] if leaf.ndim else leaf, by_name), by_order)
 
 
 # --- multi-task networks ----------------------------------------------------------------------------------------------------------

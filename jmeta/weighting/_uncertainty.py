@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from jmeta._named import per_task
-from jmeta._rows import like
+from jmeta._presence import keep_absent
 from jmeta._types import Tasks, Weighting
 
 # A loss of exactly 0 lets its log-variance fall without end; the weight has to stay a number, because infinity times 0 is NaN.
@@ -60,7 +60,6 @@ def uncertainty_weighting(
         gradient = 0.5 - weights * losses
         updates, optimizer_state = jax.vmap(optimizer.update)(gradient, state.optimizer_state, state.log_variances)
         log_variances = jnp.asarray(optax.apply_updates(state.log_variances, updates))
-        moved = UncertaintyState(log_variances, optimizer_state, state.factors)
-        return weights, jax.tree.map(lambda new, old: jnp.where(like(present, new), new, old), moved, state)
+        return weights, keep_absent(present, UncertaintyState(log_variances, optimizer_state, state.factors), state)
 
     return Weighting(init, weigh)
