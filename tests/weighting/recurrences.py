@@ -34,8 +34,11 @@ def run(weighting, losses, after=None, rows=None, present=None):
         )
         return (state if weighting.observe is None else weighting.observe(state, after, present=present)), weights
 
-    keys = jax.random.split(jax.random.key(0), steps)
-    return jax.jit(lambda *given: jax.lax.scan(step, weighting.init(tasks), given))(keys, jax.tree.map(jnp.asarray, given))
+    def all_steps(given):
+        return jax.lax.scan(step, weighting.init(tasks), (jax.random.split(jax.random.key(0), steps), given))
+
+    # Arrays of NumPy, because every way of indexing one of jax is a program.
+    return jax.device_get(jax.jit(all_steps)(given))
 
 
 def draw(all_present=False):
@@ -54,6 +57,6 @@ def softmax(values):
 
 
 def weights_of(state, weighting, losses):
-    """The weights of one set of losses, without a step."""
-    given = {"present": jnp.ones(len(losses), bool), "key": jax.random.key(0), "pullback": None}
-    return weighting.weigh(state, jnp.asarray(losses), **given)[0]
+    """The weights of one set of losses, all present."""
+    given = {"present": np.ones(len(losses), bool), "key": None, "pullback": None}
+    return jax.device_get(jax.jit(lambda *known: weighting.weigh(*known, **given)[0])(state, jnp.asarray(losses)))

@@ -50,3 +50,8 @@ def test_scales_of_the_losses_are_one_common_factor(x64):
     losses, scales = np.array([0.5, 2.0, 30.0]), np.array([1e-3, 1.0, 7.0])
     one, other = (weights_of((), weighting, values) for values in (losses, scales * losses))
     np.testing.assert_allclose(other * scales, one * stats.gmean(scales), rtol=1e-10)
+
+
+def test_a_solved_task_among_many_huge_losses_has_a_finite_weight():
+    weights = weights_of((), jmeta.geometric_loss_strategy(), np.array([0.0, *[1e38] * 20], np.float32))
+    assert np.isfinite(weights).all()

@@ -1,5 +1,6 @@
 """IMTL-L against its recurrence, its joint sum and its stationary point."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,3 +47,12 @@ def test_scaled_losses_become_one(x64):
     losses = np.array([0.5, 2.0, 10.0])
     _, weights = run(jmeta.imtl_l(optax.sgd(0.1)), np.tile(losses, (400, 1)))
     np.testing.assert_allclose(weights[-1] * losses, 1, rtol=1e-10)
+
+
+def test_a_loss_that_was_zero_for_long_may_become_huge():
+    weighting = jmeta.imtl_l(optax.adam(0.1))
+    state = weighting.init(2)._replace(log_scales=jnp.array([1000.0, 0.0]))
+    given = {"present": np.ones(2, bool), "key": None, "pullback": None}
+    weights, state = jax.jit(lambda *known: weighting.weigh(*known, **given))(state, jnp.array([1e30, 1e30]))
+    assert np.isfinite(weights).all()
+    chex.assert_tree_all_finite(state)
