@@ -153,9 +153,9 @@ def run(weighting, losses, present):
 
     def step(state, now):
         key, values = now
-        rows = values[:, None] * jnp.cos(values[:, None] + jnp.arange(5, dtype=values.dtype)[None])
-        pullback = lambda weights: weights.astype(values.dtype) @ rows  # noqa: E731
-        weights, state = weighting.weigh(state, values, present=present, key=key, pullback=pullback)
+        wide = values.astype(jnp.promote_types(values.dtype, jnp.float32))[:, None]
+        rows = wide * jnp.cos(wide + jnp.arange(5, dtype=wide.dtype)[None])
+        weights, state = weighting.weigh(state, values, present=present, key=key, pullback=lambda weights: weights @ rows)
         return (state if weighting.observe is None else weighting.observe(state, values / 2, present=present)), weights
 
     steps, tasks = losses.shape
@@ -219,8 +219,15 @@ def test_a_weighting_computes_in_float32_at_least_and_keeps_the_types_of_its_sta
     both = lambda losses, present: [run(weighting, given, present) for given in (losses, losses.astype(jnp.float32))]  # noqa: E731
     (state, weights), (wide_state, wide_weights) = jax.jit(both)(losses, jnp.ones(3, bool))
     chex.assert_trees_all_equal_dtypes(state, weighting.init(3))
-    # The same numbers, but for the gradients, which are those of the losses' type.
     chex.assert_trees_all_close((state, weights), (wide_state, wide_weights), rtol=1e-6)
+
+
+def test_weightings_keep_the_types_of_their_states_with_float32_losses_under_x64(x64):
+    """A scan refuses a state that changes its types."""
+    for weighting in WEIGHTINGS.values():
+        given = jnp.ones((3, 3), jnp.float32), jnp.ones(3, bool)
+        state, _ = jax.eval_shape(lambda *given: run(weighting, *given), *given)  # noqa: B023
+        chex.assert_trees_all_equal_dtypes(state, weighting.init(3))
 
 
 @pytest.mark.parametrize("name", OPTIONS)

@@ -41,7 +41,7 @@ def gradnorm(
     and compares with the mean losses of the first epoch. The first positive loss of a task is its :math:`L_k(0)`; without one, its
     rate counts as 1.
 
-    >>> weighting = gradnorm(optax.adam(0.025), lambda gradient: gradient.encoder["params"]["Dense_1"])
+    >>> weighting = gradnorm(optax.adam(0.025), lambda gradient: gradient.encoder["layers_2"])
 
     Args:
       optimizer: for the weights, which begin at 1.
