@@ -15,7 +15,7 @@ ALGORITHMS = sorted(
     str(path.relative_to(ROOT))
     for family in ("optimization_based", "metric_based", "multitask", "weighting", "aggregation")
     for path in (ROOT / "jmeta" / family).glob("_[a-z]*.py")
-    if path.stem not in ("_aggregate", "_evaluation", "_gramian", "_multitask")
+    if path.stem not in ("_aggregate", "_evaluation", "_gramian", "_multitask", "_solvers", "_stages", "_experts")
 )
 
 
@@ -53,5 +53,6 @@ def test_every_published_number_shown_is_beside_one_of_ours():
     assert set(wanted.PUBLISHED) <= {result["job"] for result in report.load("accuracy")}
 
 
-def test_the_readme_is_short():
-    assert len(README.splitlines()) < 220
+def test_the_readme_is_short_but_for_its_table_of_algorithms():
+    rows = README.split("## Algorithms\n")[1].split("\n## ")[0].splitlines()
+    assert len(README.splitlines()) - len(rows) < 205

@@ -6,8 +6,6 @@ import pytest
 import jmeta
 from tests.weighting.recurrences import draw, run, softmax
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def recurrence(losses, present, per_epoch, temperature):
     """The means of the losses there are; an epoch without any is none for that task."""

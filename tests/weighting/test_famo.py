@@ -9,7 +9,6 @@ import pytest
 import jmeta
 from tests.weighting.recurrences import Adam, draw, run, softmax, weights_of
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 BOUNDS = np.array([0.1, -0.2, 0.0])
 
 

@@ -4,13 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import pytest
 from scipy import stats
 
 import jmeta
 from tests.weighting.recurrences import draw, run, weights_of
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def test_weights_are_the_derivatives_of_the_geometric_mean(x64):

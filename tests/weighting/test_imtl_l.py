@@ -5,12 +5,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import pytest
 
 import jmeta
 from tests.weighting.recurrences import Adam, draw, run
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def test_weights_are_those_of_adam_by_hand_for_fifty_steps(x64):

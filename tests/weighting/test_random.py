@@ -3,12 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from scipy import stats
 
 import jmeta
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def test_weights_are_the_softmax_of_independent_standard_normals(x64):

@@ -8,7 +8,6 @@ from scipy.special import logsumexp
 import jmeta
 from tests.weighting.recurrences import draw, run, softmax, weights_of
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 PREFERENCES, REFERENCE = np.array([1.0, 4.0, 0.5]), np.array([0.1, 0.0, -2.0])
 
 

@@ -10,7 +10,6 @@ import pytest
 import jmeta
 from tests.test_families import WEIGHTINGS
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 KEY = jax.random.key(0)
 NAMES = ("age", "kind")
 
