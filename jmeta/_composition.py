@@ -1,6 +1,6 @@
 """Models that are made of parts: an encoder and a head."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -29,6 +29,36 @@ def compose(encoder: Model, head: Model) -> Model:
         return head.apply(params.head, features, key=head_key, mask=mask)
 
     return Model(init, apply, encoder.normalization)
+
+
+def chain(stages: Sequence[Model]) -> Model:
+    """Chains models, each of which takes what the one before gives; the parameters are a list.
+
+    So one sequence of stages serves ways of sharing that look into an encoder (cross-stitch networks) and those that do not.
+
+    Raises:
+      ValueError: if there is no stage, or one is no model.
+    """
+    if not stages:
+        raise ValueError("stages must hold at least one Model; got none.")
+    for at, stage in enumerate(stages):
+        check_model(f"stages[{at}]", stage)
+
+    def init(key: jax.Array, x: Any) -> Params:
+        params = []
+        for stage, stage_key in zip(stages, jax.random.split(key, len(stages)), strict=True):
+            params.append(stage.init(stage_key, x))
+            x = outputs_like(stage.apply, params[-1], x)
+        return params
+
+    def apply(params: Params, x: Any, *, key: Key = None, mask: Mask = None) -> Any:
+        keys = [None] * len(stages) if key is None else jax.random.split(key, len(stages))
+        for stage, part, stage_key in zip(stages, params, keys, strict=True):
+            x = stage.apply(part, x, key=stage_key, mask=mask)
+        return x
+
+    kinds = {stage.normalization for stage in stages} - {"none"}
+    return Model(init, apply, " and ".join(sorted(kinds)) or "none")
 
 
 def check_model(name: str, model: Any) -> None:

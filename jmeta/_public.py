@@ -3,7 +3,7 @@
 from jmeta._adaptation import GradientDescent, gradient_descent
 from jmeta._adjoints import Adjoint, first_order, implicit, unrolled
 from jmeta._catalogue.recipes import load
-from jmeta._composition import compose
+from jmeta._composition import chain, compose
 from jmeta._cost import Cost, cost, does_not_fit
 from jmeta._estimates import Estimate, estimate
 from jmeta._gradients import value_and_gradient
@@ -67,6 +67,7 @@ __all__ = [
     "accuracy",
     "alternate",
     "alternating_state",
+    "chain",
     "check_episode",
     "compose",
     "compute_in",

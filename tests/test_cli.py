@@ -20,7 +20,7 @@ from jax.experimental.compilation_cache import compilation_cache as jax_cache
 import jmeta
 from jmeta._catalogue import runs
 from jmeta._catalogue.options import SECTIONS, values_of
-from jmeta._catalogue.tables import METHODS, PROBLEMS, default_config, solves
+from jmeta._catalogue.tables import FAMILIES, PROBLEMS, default_config, solves
 from jmeta._cli import cache
 from jmeta._cli import cost as costs
 from jmeta._cli import main as command_line
@@ -248,7 +248,7 @@ def test_plot_draws_again(run, capsys):
         ("train mamll sinusoid", "no method named 'mamll'; did you mean 'maml'? There are: maml, fomaml,"),
         ("train maml sinusiod", "no problem named 'sinusiod'; did you mean 'sinusoid'?"),
         ("train prototypical-networks omniglot", "did you mean 'prototypical_networks'?"),
-        ("train maml qqq", "no problem named 'qqq'. There are: sinusoid, omniglot, arrays."),
+        ("train maml qqq", "no problem named 'qqq'. There are: sinusoid, omniglot, arrays, multi_glyphs."),
         (
             "train prototypical_networks sinusoid --out DIR",
             "prototypical_networks solves few-shot classification; sinusoid is few-shot regression.",
@@ -301,13 +301,15 @@ def test_every_option_has_a_line_of_help(pair, capsys):
 def test_list_is_a_table_of_methods_against_problems(capsys):
     assert main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    head = next(line for line in lines if line.endswith("  ".join(PROBLEMS)))
-    for name, method in METHODS.items():
-        (line,) = (line for line in lines if line.startswith(f"  {name} "))
-        assert line.endswith(method.description)
-        for problem in PROBLEMS:
-            start = head.index(problem)
-            assert ("x" in line[start : start + len(problem)]) == solves(name, problem), (name, problem)
+    for family, methods in FAMILIES.items():
+        (head,) = (line for line in lines if line.startswith(f"{family} "))
+        for name, method in methods.items():
+            (line,) = (line for line in lines if line.startswith(f"  {name} "))
+            assert line.endswith(method.description)
+            for problem in PROBLEMS:
+                start = head.find(f" {problem}") + 1
+                marked = "x" in line[start : start + len(problem)] if start else False
+                assert marked == solves(name, problem), (name, problem)
     for name, problem in PROBLEMS.items():
         assert any(line.startswith(f"{name} ") and line.endswith(problem.description) for line in lines)
     assert max(map(len, lines)) <= 132

@@ -214,3 +214,18 @@ def test_what_has_no_interval_is_refused(change, metric, options, message):
     predictions = metrics.Predictions(np.ones(4), np.ones(4))._replace(**change)
     with pytest.raises(ValueError, match=message):
         metrics.measure(predictions, {"it": metric}, **options)
+
+
+@pytest.mark.parametrize("logits", [3, 1])
+def test_a_metric_of_sums_over_rows_is_that_of_the_rows_of_each_resample(logits):
+    random = np.random.default_rng(7)
+    weights = random.choice([0.0, 1.0, 2.5], size=(20, 4, 5))
+    outputs, targets = random.normal(size=(20, 4, 5, logits)), random.integers(0, max(logits, 2), size=(20, 4, 5))
+    outputs[weights == 0] = np.nan
+    given = metrics.Predictions(outputs, targets, weights, np.arange(20) // 2)
+
+    def by_rows(outputs, targets, weights):
+        return metrics.mean_iou(outputs, targets, weights)
+
+    found = metrics.measure(given, {"sums": metrics.mean_iou, "rows": by_rows}, resamples=50)
+    np.testing.assert_allclose(found["sums"], found["rows"], rtol=1e-12)

@@ -10,7 +10,7 @@ import numpy as np
 from jmeta._catalogue.options import Config, values_of, with_values
 from jmeta._catalogue.pretraining import PRETRAINING
 from jmeta._catalogue.recipes import setting_of
-from jmeta._catalogue.tables import METHODS, default_config
+from jmeta._catalogue.tables import LEARNERS, default_config
 from jmeta._scoring import score
 from jmeta._types import Adapted, Episode, Params, Sampler
 
@@ -23,7 +23,7 @@ def baseline_config(config: Config) -> Config:
     Where the method has training options of its own (the outer step of Reptile), the problem's are taken.
     """
     shared = {name: getattr(config, name) for name in ("tasks", "test", "network", "training", "evaluation", "data")}
-    method, plain = METHODS[config.method_name], default_config(PRETRAINING, config.problem_name)
+    method, plain = LEARNERS[config.method_name], default_config(PRETRAINING, config.problem_name)
     own = {**method.preset, **method.presets.get(config.problem_name, {})}
     training = {name: value for name, value in values_of(plain.training) if name in own}
     return with_values(dataclasses.replace(plain, **shared), **training)
@@ -35,7 +35,7 @@ def fine_tuning_rate(config: Config, validation: Sampler, params: Params) -> flo
     num_steps = max(1, config.evaluation.evaluation_steps)
 
     def loss(params: Params, data: Any, key: jax.Array, rate: jax.Array) -> jax.Array:
-        learner = METHODS[PRETRAINING].build(dataclasses.replace(config.method, fine_tuning_rate=rate), setting)
+        learner = LEARNERS[PRETRAINING].build(dataclasses.replace(config.method, fine_tuning_rate=rate), setting)
         sample_key, adapt_key = jax.random.split(key)
         episode: Episode = validation.sample(data, sample_key)
         path = learner.path or (lambda params, *_, classes: params)

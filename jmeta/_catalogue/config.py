@@ -12,7 +12,9 @@ from jmeta._catalogue.options import SECTIONS, Config, values_of
 from jmeta._catalogue.tables import default_config
 
 CONFIG = "config.json"
-MAY_BE_ZERO = frozenset({"inner_steps", "seed", "evaluation_steps", "evaluation_seed", "split_seed", "damping"})
+MAY_BE_ZERO = frozenset(
+    {"inner_steps", "seed", "evaluation_steps", "evaluation_seed", "split_seed", "damping", "halvings", "jitter"}
+)
 LIMIT = 2**31
 
 

@@ -47,6 +47,65 @@ class TrainingOptions:
     checkpoint_every: int = 5_000
 
 
+Combining = Literal[
+    "equal_weighting",
+    "uncertainty_weighting",
+    "dynamic_weight_average",
+    "famo",
+    "geometric_loss_strategy",
+    "imtl_l",
+    "random_weighting",
+    "smooth_tchebycheff",
+    "pcgrad",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class MultitaskTrainingOptions:
+    """How long and how fast to train several tasks.
+
+    Attributes:
+      steps: training steps.
+      combining: what becomes of the tasks' losses or gradients; see jmeta list. Weightings take one backward pass, aggregators one
+        for each task.
+      combining_features: whether an aggregator looks at the gradients of the shared features, which takes one backward pass through
+        the encoder; not where each task has inputs or an encoder of its own.
+      outer_optimizer: what takes the training steps.
+      learning_rate: the first step size, in parameter units per unit of (for adam, normalised) gradient.
+      schedule: how the learning rate goes on; cosine and linear end at zero after the last step.
+      clip_norm: the largest norm of the gradient that the optimiser sees; None leaves it as it is.
+      seed: what all randomness of the training is drawn from.
+      steps_per_chunk: compiled steps between two lines of metrics.
+      validate_every: steps between validations.
+      checkpoint_every: steps between checkpoints.
+    """
+
+    steps: int = 2_000
+    combining: Combining = "equal_weighting"
+    combining_features: bool = False
+    outer_optimizer: Literal["adam", "sgd"] = "adam"
+    learning_rate: float = 1e-3
+    schedule: Literal["constant", "cosine", "linear"] = "cosine"
+    clip_norm: float | None = None
+    seed: int = 0
+    steps_per_chunk: int = 100
+    validate_every: int = 500
+    checkpoint_every: int = 500
+
+
+@dataclasses.dataclass(frozen=True)
+class MultitaskEvaluationOptions:
+    """How to test several tasks.
+
+    Attributes:
+      evaluation_seed: of the bootstrap, and where test examples are drawn, which.
+      evaluation_batch: validation or test examples that run at once.
+    """
+
+    evaluation_seed: int = 0
+    evaluation_batch: int = 100
+
+
 @dataclasses.dataclass(frozen=True)
 class EvaluationOptions:
     """How to test.
@@ -75,8 +134,8 @@ class Config:
       tasks: options of the training tasks.
       test: options of the validation and test tasks.
       network: options of the network.
-      training: options of the training.
-      evaluation: options of the testing.
+      training: options of the training, of the kind of problem.
+      evaluation: options of the testing, likewise.
       baseline: whether a pretrained network is trained beside it, to compare with.
       data: what has been found in the data, so that a run can be built without it.
     """
@@ -87,8 +146,8 @@ class Config:
     tasks: Any
     test: Any
     network: Any
-    training: TrainingOptions
-    evaluation: EvaluationOptions
+    training: Any
+    evaluation: Any
     baseline: bool = False
     data: Any = dataclasses.field(default_factory=Nothing)
 

@@ -8,15 +8,18 @@ import jax
 import optax
 
 from jmeta._catalogue.config import check_ranges, read_config
+from jmeta._catalogue.multitask_recipes import initial_multitask_state, shared_model
+from jmeta._catalogue.optimizers import outer_optimizer
 from jmeta._catalogue.options import Config, values_of, with_values
 from jmeta._catalogue.pretraining import PRETRAINING
 from jmeta._catalogue.rows import Say, Setting
-from jmeta._catalogue.tables import METHODS, PROBLEMS, check_solves
+from jmeta._catalogue.tables import FEW_SHOT_PROBLEMS, LEARNERS, PROBLEMS, check_solves, is_multitask
 from jmeta._loading import load_params
 from jmeta._objectives import over_tasks
 from jmeta._scoring import query_loss
 from jmeta._steps import Step, TrainState, init_state, make_step
 from jmeta._types import Episode, Learner, LossFn, Params, Sampler
+from jmeta.multitask._multitask import MultitaskModel
 from jmeta.tasks._batching import batch_tasks
 
 
@@ -69,7 +72,7 @@ def build(config: Config) -> Recipe:
       ValueError: if an option is out of its range.
       FileNotFoundError: if the data is not there.
     """
-    problem, training = PROBLEMS[config.problem_name], config.training
+    problem, training = FEW_SHOT_PROBLEMS[config.problem_name], config.training
     setting = setting_of(config)
     learner, validated = learners_of(config, setting)
     optimizer = outer_optimizer(config)
@@ -94,8 +97,8 @@ def training_step(recipe: Recipe) -> Step:
     return make_step(over_tasks(recipe.learner.loss), recipe.optimizer, micro_batch=recipe.micro_batch)
 
 
-def load(directory: str | Path) -> tuple[Learner, Params]:
-    """Gives the learner of a run and its parameters: those of the best validation if there was one, else the last.
+def load(directory: str | Path) -> tuple[Learner | MultitaskModel, Params]:
+    """Gives the learner or the multi-task model of a run, and its parameters: of the best validation, or the last.
 
     No data is read.
 
@@ -107,6 +110,8 @@ def load(directory: str | Path) -> tuple[Learner, Params]:
       ValueError: if ``config.json`` or every checkpoint is damaged, naming the file.
     """
     config = read_config(directory)
+    if is_multitask(config):
+        return shared_model(config)[1].model, best_params(directory, initial_multitask_state(config))
     learner, _ = learners_of(config, setting_of(config))
     return learner, best_params(directory, initial_state(config, learner, outer_optimizer(config)))
 
@@ -123,20 +128,20 @@ def setting_of(config: Config) -> Setting:
       ValueError: if an option is out of its range, or the method does not do what is asked.
     """
     check_ranges(config)
-    setting, name = PROBLEMS[config.problem_name].setting(config), config.method_name
+    setting, name = FEW_SHOT_PROBLEMS[config.problem_name].setting(config), config.method_name
     # Of a user's own data the file says what it is.
     check_solves(name, [setting.kind], getattr(config.tasks, "path", None) or config.problem_name)
-    if setting.outputs != setting.test_outputs and not METHODS[name].any_ways:
+    if setting.outputs != setting.test_outputs and not LEARNERS[name].any_ways:
         got, expected = setting.test_outputs, setting.outputs
         raise ValueError(f"evaluation_ways must be the ways of training for {name}; got {got}, expected {expected}.")
-    if config.baseline and (name == PRETRAINING or setting.kind not in METHODS[PRETRAINING].solves):
+    if config.baseline and (name == PRETRAINING or setting.kind not in LEARNERS[PRETRAINING].solves):
         raise ValueError(f"baseline must be false for {name} on {config.problem_name}; got true.")
     return setting
 
 
 def learners_of(config: Config, setting: Setting) -> tuple[Learner, Learner]:
     """Builds the learner as it is trained and as it is validated."""
-    method, num_steps = METHODS[config.method_name], config.evaluation.evaluation_steps
+    method, num_steps = LEARNERS[config.method_name], config.evaluation.evaluation_steps
     learner = method.build(config.method, setting)
     if learner.path is None and num_steps:
         raise ValueError(f"evaluation_steps must be 0 for {config.method_name}, whose adaptation is one step; got {num_steps}.")
@@ -164,17 +169,4 @@ def initial_state(
         return init_state(learner.init(init_key, example), optimizer, training_key)
 
     key = jax.random.key(config.training.seed) if key is None else key
-    return initial(key, PROBLEMS[config.problem_name].example(config))
-
-
-def outer_optimizer(config: Config) -> optax.GradientTransformation:
-    """Makes what takes the training steps."""
-    training = config.training
-    schedules = {
-        "constant": optax.constant_schedule(training.learning_rate),
-        "cosine": optax.cosine_decay_schedule(training.learning_rate, training.steps),
-        "linear": optax.linear_schedule(training.learning_rate, 0, training.steps),
-    }
-    optimizer = optax.adam if training.outer_optimizer == "adam" else optax.sgd
-    made = optimizer(schedules[training.schedule])
-    return made if training.clip_norm is None else optax.chain(optax.clip_by_global_norm(training.clip_norm), made)
+    return initial(key, FEW_SHOT_PROBLEMS[config.problem_name].example(config))

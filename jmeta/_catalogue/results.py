@@ -82,7 +82,7 @@ def write_evaluation(directory: Path, config: Config, evaluation: Evaluation, re
         "first_episode": evaluation.episodes,
         "jmeta": jmeta.__version__,
     }
-    write_json(path, _finite(found))
+    write_json(path, finite(found))
     return path
 
 
@@ -115,7 +115,8 @@ def _estimate(found: Mapping[str, Any]) -> Estimate:
     return Estimate(mean, half_width)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Puts null in the place of numbers that JSON does not have."""
     if isinstance(value, dict):
-        return {name: _finite(part) for name, part in value.items()}
+        return {name: finite(part) for name, part in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value

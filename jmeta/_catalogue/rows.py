@@ -3,14 +3,38 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import optax
+
 from jmeta._catalogue.options import Config, Nothing
-from jmeta._types import EncoderHead, Episode, Learner, LossFn, Sampler
+from jmeta._steps import Step, TrainState
+from jmeta._types import Batch, EncoderHead, Episode, Learner, LossFn, Model, Params, Sampler
+from jmeta.multitask._multitask import MultitaskModel, Task
+from jmeta.tasks._splits import Splits
 
 CLASSIFICATION = "few-shot classification"
 REGRESSION = "few-shot regression"
 FEW_SHOT = frozenset({CLASSIFICATION, REGRESSION})
+MULTITASK = "multi-task"
 
 Say = Callable[[str], None]
+
+
+class Course(NamedTuple):
+    """How a run of any kind is trained.
+
+    Attributes:
+      state: where it starts.
+      step: one training step.
+      train: sampler of one step's data.
+      validation: what a run is chosen by.
+      tasks: how many few-shot tasks a validation has.
+    """
+
+    state: TrainState
+    step: Step
+    train: Sampler
+    validation: Callable[[Params], Mapping[str, Any]]
+    tasks: int = 0
 
 
 class Setting(NamedTuple):
@@ -88,5 +112,91 @@ class Problem(NamedTuple):
     example: Callable[[Config], Episode]
     references: Callable[[Config], Mapping[str, Reference]]
     preset: Mapping[str, Any] = {}
+    data: type = Nothing
+    prepare: Callable[[Config, Say], Config] = lambda config, say: config
+
+
+class Target(NamedTuple):
+    """What is to be predicted in one task of a multi-task problem.
+
+    Attributes:
+      task: its head and its loss.
+      metrics: what is reported, by name; of the deviation that its standardised targets had.
+      constant: ``(targets, weights) -> outputs`` of one row, the best without any input.
+    """
+
+    task: Task
+    metrics: Callable[[Any], Mapping[str, Callable[..., Any]]]
+    constant: Callable[[Any, Any], Any]
+
+
+class MultitaskSetting(NamedTuple):
+    """What a multi-task problem asks of a way of sharing.
+
+    Attributes:
+      stages: of the encoder, one after another.
+      targets: by the name of the task.
+    """
+
+    stages: tuple[Model, ...]
+    targets: Mapping[str, Target]
+
+
+class Sharing(NamedTuple):
+    """A way of sharing, ready to be trained.
+
+    Attributes:
+      model: the model.
+      tuned: from the optimiser to that of the model, with rates and penalties of its own.
+    """
+
+    model: MultitaskModel
+    tuned: Callable[[optax.GradientTransformation], optax.GradientTransformation] = lambda optimizer: optimizer
+
+
+class MultitaskMethod(NamedTuple):
+    """A way of sharing that can be named.
+
+    Attributes:
+      description: one line.
+      options: a frozen dataclass.
+      build: ``(options, setting) -> sharing``.
+      preset: what differs from the defaults of the options, by name.
+      presets: likewise on single problems, by theirs.
+      solves: the kinds of problem.
+    """
+
+    description: str
+    options: type
+    build: Callable[[Any, MultitaskSetting], Sharing]
+    preset: Mapping[str, Any] = {}
+    presets: Mapping[str, Mapping[str, Any]] = {}
+    solves: frozenset[str] = frozenset({MULTITASK})
+
+
+class MultitaskProblem(NamedTuple):
+    """A multi-task problem that can be named.
+
+    Attributes:
+      description: one line.
+      options: the classes of the options of the training examples, of the test examples and of the network.
+      setting: ``config -> setting``.
+      splits: ``config -> examples`` to train on, to choose by and to report on.
+      example: ``config -> data`` to initialise from, without any data.
+      preset: what differs from the defaults of the options, by name.
+      resamples: of the bootstrap, fewer where the test examples are many.
+      kinds: what kinds of problem it may be.
+      data: the class of what is found in the data.
+      prepare: ``(config, say) -> config`` with what was found in the data, before anything else.
+    """
+
+    description: str
+    options: tuple[type, type, type]
+    setting: Callable[[Config], MultitaskSetting]
+    splits: Callable[[Config], Splits]
+    example: Callable[[Config], Batch | Mapping[str, Batch]]
+    preset: Mapping[str, Any] = {}
+    resamples: int = 1000
+    kinds: frozenset[str] = frozenset({MULTITASK})
     data: type = Nothing
     prepare: Callable[[Config, Say], Config] = lambda config, say: config

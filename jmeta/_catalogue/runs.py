@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 from jmeta import checkpointing
 from jmeta._catalogue.baseline import BASELINE, baseline_config, fine_tuning_rate
 from jmeta._catalogue.config import CONFIG, read_config, write_config
+from jmeta._catalogue.multitask_recipes import build_multitask
 from jmeta._catalogue.options import Config, with_values
 from jmeta._catalogue.pretraining import PRETRAINING
 from jmeta._catalogue.recipes import Recipe, best_params, build, training_step
 from jmeta._catalogue.results import Measured, evaluation_path, write_evaluation
-from jmeta._catalogue.rows import Say
-from jmeta._catalogue.tables import PROBLEMS
+from jmeta._catalogue.rows import Course, Say
+from jmeta._catalogue.tables import FEW_SHOT_PROBLEMS, is_multitask
 from jmeta._reporting import CHECKPOINTS, read_metrics
 from jmeta._types import Learner, Params
 from jmeta.evaluation import Evaluation, evaluate, validator
@@ -42,9 +43,9 @@ def train_run(directory: Path, config: Config, say: Say) -> None:
       FloatingPointError: if a loss is not finite.
       KeyboardInterrupt: on SIGINT, after a checkpoint; on SIGTERM, ``SystemExit(143)``.
     """
-    recipe = build(config)
-    _fit(directory, config, recipe, say)
+    _fit(directory, config, course_of(config), say)
     if config.method_name == PRETRAINING and config.method.fine_tuning_rate is None:
+        recipe = build(config)
         rate = fine_tuning_rate(config, recipe.validation, best_params(directory, recipe.state))
         say(f"its step size of fine-tuning, chosen on validation tasks: {rate:g}.")
         write_config(directory, with_values(config, fine_tuning_rate=rate))
@@ -70,7 +71,7 @@ def evaluate_run(directory: Path, config: Config) -> Tested:
             None if reference.learner is None else evaluated(config, recipe, reference.learner, ()).after_steps[0],
             reference.expected,
         )
-        for name, reference in PROBLEMS[config.problem_name].references(config).items()
+        for name, reference in FEW_SHOT_PROBLEMS[config.problem_name].references(config).items()
     }
     return Tested(config, evaluation, references, write_evaluation(directory, config, evaluation, references))
 
@@ -108,25 +109,39 @@ def divergence(metrics: Sequence[Mapping[str, Any]], tasks: int) -> str | None:
     )
 
 
-def _fit(directory: Path, config: Config, recipe: Recipe, say: Say) -> None:
+def course_of(config: Config) -> Course:
+    """Says how a run of any kind is trained.
+
+    Raises:
+      ValueError: if an option is out of its range.
+      FileNotFoundError: if the data is not there.
+    """
+    if is_multitask(config):
+        return build_multitask(config).course
+    recipe = build(config)
+    validation = validation_of(config, recipe, recipe.validated)
+    return Course(recipe.state, training_step(recipe), recipe.train, validation, _validation_tasks(config, recipe))
+
+
+def _fit(directory: Path, config: Config, course: Course, say: Say) -> None:
     training, done = config.training, last_step(directory)
     if done >= training.steps:
         return
     start = f", from step {done:,}" if done else ""
     say(f"training {config.method_name} on {config.problem_name}: {training.steps:,} steps{start}.")
     fit(
-        training_step(recipe),
-        recipe.state,
-        recipe.train,
+        course.step,
+        course.state,
+        course.train,
         num_steps=training.steps,
         steps_per_chunk=training.steps_per_chunk,
-        validation=validation_of(config, recipe, recipe.validated),
+        validation=course.validation,
         validate_every=training.validate_every,
         directory=directory,
         checkpoint_every=training.checkpoint_every,
         resume=True,
     )
-    if sentence := divergence(read_metrics(directory), _validation_tasks(config, recipe)):
+    if sentence := divergence(read_metrics(directory), course.tasks):
         say(sentence)
 
 

@@ -12,11 +12,13 @@ import numpy as np
 
 from jmeta import checkpointing
 from jmeta._catalogue.config import check_ranges, fits, write_config, write_json
+from jmeta._catalogue.multitask_recipes import MultitaskRecipe, build_multitask, multitask_trial
+from jmeta._catalogue.multitask_results import test_loss
 from jmeta._catalogue.options import Config, with_values
-from jmeta._catalogue.recipes import Recipe, build, initial_state, learners_of, outer_optimizer
+from jmeta._catalogue.recipes import Recipe, build, initial_state, learners_of, outer_optimizer, setting_of
 from jmeta._catalogue.rows import Say
-from jmeta._catalogue.runs import evaluated, validation_of
-from jmeta._catalogue.tables import PROBLEMS
+from jmeta._catalogue.runs import course_of, evaluated, validation_of
+from jmeta._catalogue.tables import is_multitask
 from jmeta._estimates import Estimate, estimate
 from jmeta._objectives import over_tasks
 from jmeta._reporting import CHECKPOINTS
@@ -27,7 +29,7 @@ from jmeta.training import Best, Fitted
 
 SWEEP = "sweep.json"
 # Of the training, what may be swept: the rest decides which tasks are drawn, or how long.
-SWEPT_TRAINING = ("learning_rate", "outer_optimizer", "schedule", "clip_norm")
+SWEPT_TRAINING = ("combining", "learning_rate", "outer_optimizer", "schedule", "clip_norm")
 
 
 class Plan(NamedTuple):
@@ -105,14 +107,14 @@ def sweep_run(directory: Path, config: Config, plan: Plan, say: Say) -> Plan:
       FloatingPointError: if no combination had a finite validation loss.
       KeyboardInterrupt: on SIGINT, after a checkpoint; on SIGTERM, ``SystemExit(143)``.
     """
-    recipe, training = build(config), config.training
+    recipe, training = _built(config), config.training
     count = math.prod(map(len, plan.values.values()))
     size = f"{count} settings x {plan.seeds} seeds, {training.steps:,} steps each"
     say(f"training {config.method_name} on {config.problem_name}: {size}.")
     found = sweep(
         lambda **values: _trial(with_values(config, **values), recipe),
         plan.values,
-        recipe.train,
+        course_of(config).train,
         num_steps=training.steps,
         seeds=plan.seeds,
         directory=directory / "sweep",
@@ -135,8 +137,10 @@ def test_of_seeds(plan: Plan) -> Estimate | None:
     return estimate(known) if len(known) == len(last) > 1 else None
 
 
-def _trial(config: Config, recipe: Recipe) -> Trial:
-    learner, validated = learners_of(config, PROBLEMS[config.problem_name].setting(config))
+def _trial(config: Config, recipe: Recipe | MultitaskRecipe) -> Trial:
+    if isinstance(recipe, MultitaskRecipe):
+        return multitask_trial(config, recipe.splits)
+    learner, validated = learners_of(config, setting_of(config))
     optimizer = outer_optimizer(config)
     return Trial(
         make_step(over_tasks(learner.loss), optimizer, micro_batch=recipe.micro_batch),
@@ -145,12 +149,16 @@ def _trial(config: Config, recipe: Recipe) -> Trial:
     )
 
 
+def _built(config: Config) -> Recipe | MultitaskRecipe:
+    return build_multitask(config) if is_multitask(config) else build(config)
+
+
 def _save(directory: Path, config: Config, found: Sweep, seed: int) -> None:
     """Leaves the best parameters of the chosen combination and seed as what a training would have written."""
     params: Params = jax.tree.map(lambda leaf: leaf[seed], found.params)
     step, loss = (np.asarray(part[found.chosen, seed]) for part in (found.steps, found.losses))
-    recipe = build(config)
-    state = recipe.state._replace(params=params, step=jax.numpy.asarray(config.training.steps, recipe.state.step.dtype))
+    start = course_of(config).state
+    state = start._replace(params=params, step=jax.numpy.asarray(config.training.steps, start.step.dtype))
     best = Best(params, jax.numpy.asarray(step, state.step.dtype), jax.numpy.asarray(loss, float))
     checkpointing.save(directory / CHECKPOINTS, config.training.steps, Fitted(state, best))
 
@@ -164,11 +172,12 @@ def _rows(found: Sweep) -> list[dict[str, Any]]:
 
 
 def _tested(config: Config, found: Sweep, seeds: int) -> dict[str, Any]:
-    recipe = build(config)
-    scores = [
-        evaluated(config, recipe, recipe.learner, jax.tree.map(lambda leaf, seed=seed: leaf[seed], found.params))
-        for seed in range(seeds)
-    ]
+    recipe = _built(config)
+    of_seeds = [jax.tree.map(lambda leaf, seed=seed: leaf[seed], found.params) for seed in range(seeds)]
+    if isinstance(recipe, MultitaskRecipe):
+        losses = [test_loss(config, recipe, params) for params in of_seeds]
+        return {"test": [[loss if math.isfinite(loss) else None for loss in losses]], "metric": "loss"}
+    scores = [evaluated(config, recipe, recipe.learner, params) for params in of_seeds]
     means = [[score.after_steps[at].mean for score in scores] for at in range(len(scores[0].steps))]
     return {"test": [[mean if math.isfinite(mean) else None for mean in row] for row in means], "metric": scores[0].metric}
 

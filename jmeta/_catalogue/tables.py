@@ -4,17 +4,33 @@ import dataclasses
 import difflib
 from collections.abc import Iterable, Mapping
 
-from jmeta._catalogue import arrays, metric_based, omniglot, optimization_based, pretraining, sinusoid
-from jmeta._catalogue.options import Config, EvaluationOptions, TrainingOptions, with_values
-from jmeta._catalogue.rows import Method, Problem
+from jmeta._catalogue import arrays, metric_based, multi_glyphs, omniglot, optimization_based, pretraining, sharing, sinusoid
+from jmeta._catalogue.options import (
+    Config,
+    EvaluationOptions,
+    MultitaskEvaluationOptions,
+    MultitaskTrainingOptions,
+    TrainingOptions,
+    with_values,
+)
+from jmeta._catalogue.rows import Method, MultitaskMethod, MultitaskProblem, Problem
 
-FAMILIES: Mapping[str, Mapping[str, Method]] = {
+SHARING: Mapping[str, MultitaskMethod] = sharing.METHODS
+FAMILIES: Mapping[str, Mapping[str, Method | MultitaskMethod]] = {
     "optimisation-based": optimization_based.METHODS,
     "metric-based": metric_based.METHODS,
     "baselines": pretraining.METHODS,
+    "multi-task": SHARING,
 }
-METHODS = {name: method for family in FAMILIES.values() for name, method in family.items()}
-PROBLEMS: dict[str, Problem] = {"sinusoid": sinusoid.PROBLEM, "omniglot": omniglot.PROBLEM, "arrays": arrays.PROBLEM}
+LEARNERS: Mapping[str, Method] = {**optimization_based.METHODS, **metric_based.METHODS, **pretraining.METHODS}
+METHODS: Mapping[str, Method | MultitaskMethod] = {**LEARNERS, **SHARING}
+FEW_SHOT_PROBLEMS: Mapping[str, Problem] = {
+    "sinusoid": sinusoid.PROBLEM,
+    "omniglot": omniglot.PROBLEM,
+    "arrays": arrays.PROBLEM,
+}
+MULTITASK_PROBLEMS: Mapping[str, MultitaskProblem] = {"multi_glyphs": multi_glyphs.PROBLEM}
+PROBLEMS: Mapping[str, Problem | MultitaskProblem] = {**FEW_SHOT_PROBLEMS, **MULTITASK_PROBLEMS}
 
 
 def default_config(method_name: str, problem_name: str) -> Config:
@@ -27,6 +43,8 @@ def default_config(method_name: str, problem_name: str) -> Config:
     check_solves(method_name, problem.kinds, problem_name)
     tasks, test, network = (part() for part in problem.options)
     training, evaluation = TrainingOptions(), EvaluationOptions()
+    if problem_name in MULTITASK_PROBLEMS:
+        training, evaluation = MultitaskTrainingOptions(), MultitaskEvaluationOptions()
     parts = (method.options(), tasks, test, network, training, evaluation)
     config = Config(method_name, problem_name, *parts, data=problem.data())
     preset = {**problem.preset, **method.preset, **method.presets.get(problem_name, {})}
@@ -42,6 +60,11 @@ def check_solves(method_name: str, kinds: Iterable[str], problem: str) -> None:
     if not METHODS[method_name].solves & set(kinds):
         solved = " and ".join(sorted(METHODS[method_name].solves))
         raise ValueError(f"{method_name} solves {solved}; {problem} is {' or '.join(sorted(kinds))}.")
+
+
+def is_multitask(config: Config) -> bool:
+    """Says whether a run is of several tasks at once, and not of few-shot tasks."""
+    return config.problem_name in MULTITASK_PROBLEMS
 
 
 def solves(method_name: str, problem_name: str) -> bool:

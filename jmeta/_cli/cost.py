@@ -2,14 +2,14 @@
 
 import jax
 
-from jmeta._catalogue.recipes import Recipe, training_step
+from jmeta._catalogue.rows import Course
 from jmeta._cost import cost, does_not_fit, readable
 
 
-def cost_table(recipe: Recipe) -> tuple[str, str | None]:
+def cost_table(course: Course) -> tuple[str, str | None]:
     """Writes what one training step costs, and a sentence if it does not fit the device."""
-    data = jax.eval_shape(recipe.train.sample, recipe.train.data, recipe.state.key)
-    found = cost(training_step(recipe), recipe.state, data)
+    data = jax.eval_shape(course.train.sample, course.train.data, course.state.key)
+    found = cost(course.step, course.state, data)
     rows = {
         "products and convolutions": readable(found.flops, "FLOP"),
         "memory traffic, loops once": _bytes(found.bytes_accessed),

@@ -1,25 +1,35 @@
 """What there is, as lines of text."""
 
+import textwrap
 from collections.abc import Sequence
 
+from jmeta._catalogue.combining import AGGREGATORS, WEIGHTINGS
 from jmeta._catalogue.tables import FAMILIES, PROBLEMS, solves
 
-MARK, GAP = "x", "  "
+MARK, GAP, WIDTH = "x", "  ", 120
 
 
 def listing() -> str:
     """Writes a table of methods against problems, marked where they fit, and a line on each problem."""
     width = max(len(name) for family in FAMILIES.values() for name in family) + len(GAP)
-    columns = [len(name) for name in PROBLEMS]
     lines = []
     for family, methods in FAMILIES.items():
-        lines.append(f"{family:<{width}}{GAP}{GAP.join(PROBLEMS)}")
+        problems = [problem for problem in PROBLEMS if any(solves(name, problem) for name in methods)]
+        lines.append(f"{family:<{width}}{GAP}{GAP.join(problems)}")
         for name, method in methods.items():
-            marks = [MARK if solves(name, problem) else "" for problem in PROBLEMS]
-            cells = GAP.join(f"{mark:^{column}}" for mark, column in zip(marks, columns, strict=True))
+            marks = [MARK if solves(name, problem) else "" for problem in problems]
+            cells = GAP.join(f"{mark:^{len(problem)}}" for mark, problem in zip(marks, problems, strict=True))
             lines.append(f"{GAP}{name:<{width}}{cells}{GAP}{method.description}")
         lines.append("")
-    return "\n".join([*lines, *problem_lines(list(PROBLEMS))])
+    return "\n".join([*lines, *problem_lines(list(PROBLEMS)), "", *_combinings()])
+
+
+def _combinings() -> list[str]:
+    rows = {"weightings": WEIGHTINGS, "aggregators": AGGREGATORS}
+    lines = ["What becomes of the losses or gradients of several tasks, --combining:"]
+    for kind, names in rows.items():
+        lines += textwrap.wrap(f"{kind}: {', '.join(sorted(names))}", WIDTH, initial_indent=GAP, subsequent_indent=2 * GAP)
+    return lines
 
 
 def problem_lines(names: Sequence[str]) -> list[str]:

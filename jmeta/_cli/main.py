@@ -12,14 +12,17 @@ from typing import Any
 from jmeta import __version__
 from jmeta._catalogue.baseline import BASELINE
 from jmeta._catalogue.config import CONFIG, read_config, write_config
+from jmeta._catalogue.multitask_results import MultitaskTested, evaluate_multitask_run
 from jmeta._catalogue.options import Config
-from jmeta._catalogue.recipes import Recipe, build, prepared
-from jmeta._catalogue.runs import evaluate_run, is_complete, last_step, train_run
+from jmeta._catalogue.recipes import prepared
+from jmeta._catalogue.rows import Course
+from jmeta._catalogue.runs import Tested, course_of, evaluate_run, is_complete, last_step, train_run
 from jmeta._catalogue.sweeps import read_plan, sweep_run, write_plan
-from jmeta._catalogue.tables import METHODS, PROBLEMS, known, solves
+from jmeta._catalogue.tables import METHODS, PROBLEMS, is_multitask, known, solves
 from jmeta._cli.cache import compilation_cache
 from jmeta._cli.cost import cost_table
 from jmeta._cli.listing import listing, problem_lines
+from jmeta._cli.multitask import multitask_table
 from jmeta._cli.plots import draw
 from jmeta._cli.reading import UsageError, as_usage, read_testing, read_training
 from jmeta._cli.report import sweep_table, table
@@ -115,13 +118,13 @@ def _train(words: list[str]) -> int:
     if (directory / CONFIG).exists():
         raise UsageError(f"--out {directory} already holds a run; go on with it: jmeta resume {directory}, or give another folder.")
     config = as_usage(prepared, config, _say)
-    recipe = as_usage(build, config)
+    course = as_usage(course_of, config)
     directory.mkdir(parents=True, exist_ok=True)
     write_config(directory, config)
     if plan is not None:
         write_plan(directory, plan)
     if costs:
-        _print_cost(recipe)
+        _print_cost(course)
     return _complete(directory, config)
 
 
@@ -134,7 +137,7 @@ def _on_directory(command: str, words: list[str]) -> int:
     config = read_config(directory)
     if command == "evaluate":
         config = read_testing(directory, config, words[1:])
-        as_usage(build, config)
+        as_usage(course_of, config)
         return _report(directory, config)
     if len(words) > 1:
         raise UsageError(f"{command} takes nothing after DIR; got {words[1]!r}.")
@@ -165,12 +168,8 @@ def _complete(directory: Path, config: Config) -> int:
 
 
 def _report(directory: Path, config: Config) -> int:
-    tested = evaluate_run(directory, config)
-    baseline = None
-    if config.baseline:
-        ran = read_config(directory / BASELINE)
-        baseline = evaluate_run(directory / BASELINE, dataclasses.replace(ran, test=config.test, evaluation=config.evaluation))
-    print(f"\n{table(tested, baseline)}\n", flush=True)
+    tested, text = _tested(directory, config)
+    print(f"\n{text}\n", flush=True)
     try:
         plots = list(map(str, draw(directory, config)))
     except ImportError as error:
@@ -180,8 +179,19 @@ def _report(directory: Path, config: Config) -> int:
     return 0
 
 
-def _print_cost(recipe: Recipe) -> None:
-    costs, problem = cost_table(recipe)
+def _tested(directory: Path, config: Config) -> tuple[Tested | MultitaskTested, str]:
+    if is_multitask(config):
+        tested = evaluate_multitask_run(directory, config)
+        return tested, multitask_table(tested)
+    tested, baseline = evaluate_run(directory, config), None
+    if config.baseline:
+        ran = read_config(directory / BASELINE)
+        baseline = evaluate_run(directory / BASELINE, dataclasses.replace(ran, test=config.test, evaluation=config.evaluation))
+    return tested, table(tested, baseline)
+
+
+def _print_cost(course: Course) -> None:
+    costs, problem = cost_table(course)
     _say(f"{costs}\n")
     if problem is not None:
         print(f"warning: {problem}", file=sys.stderr)

@@ -12,6 +12,7 @@ from jmeta._catalogue.results import Scores, evaluation_path, read_evaluation, s
 from jmeta._catalogue.rows import REGRESSION
 from jmeta._catalogue.runs import last_step
 from jmeta._catalogue.sweeps import read_plan
+from jmeta._catalogue.tables import is_multitask
 from jmeta._reporting import read_metrics
 from jmeta._types import Episode
 from jmeta.tasks._batching import batch_tasks
@@ -34,15 +35,14 @@ def draw(directory: Path, config: Config) -> list[Path]:
     figures, suffix = {}, suffix_of(directory, config)
     if metrics := read_metrics(directory):
         figures["training"] = plotting.training_curve(metrics)
-    if evaluations := _evaluations(directory, config):
+    if not is_multitask(config) and (evaluations := _evaluations(directory, config)):
         known = {name: one for scores in evaluations.values() for name, one in scores.references.items()}
         numbers = {name: one.expected if one.estimate is None else one.estimate.mean for name, one in known.items()}
         references = {name: number for name, number in numbers.items() if number is not None}
         figures[f"adaptation{suffix}"] = plotting.adaptation_curve(evaluations, references=references)
-    num_steps, kind = config.evaluation.evaluation_steps, setting_of(config).kind
-    if num_steps and kind == REGRESSION and last_step(directory):
-        recipe = build(config)
-        if (episodes := _page(recipe, config)) is not None:
+    if not is_multitask(config) and config.evaluation.evaluation_steps and last_step(directory):
+        recipe, num_steps = build(config), config.evaluation.evaluation_steps
+        if setting_of(config).kind == REGRESSION and (episodes := _page(recipe, config)) is not None:
             params = best_params(directory, recipe.state)
             figures[f"tasks{suffix}"] = plotting.regression_tasks(recipe.learner, params, episodes, num_steps=num_steps)
     if (plan := read_plan(directory)) is not None and plan.rows:

@@ -16,6 +16,7 @@ from jmeta.evaluation import Evaluation, paired_difference
 PAPER_SHOTS = 5
 PAPER = {"maml": ("0.67", "0.38", "0.35"), PRETRAINING: ("2.41", "2.23", "2.19")}
 PAPER_STEPS = (1, 5, 10)
+PERCENT = ("accuracy", "pixel accuracy", "mean IoU")
 
 
 def table(tested: Tested, baseline: Tested | None) -> str:
@@ -28,10 +29,10 @@ def table(tested: Tested, baseline: Tested | None) -> str:
         rows += _rows(baseline, steps)
         with np.errstate(invalid="ignore"):
             difference = paired_difference(evaluation, baseline.evaluation)
-        cells = [_cell(difference[step], evaluation.metric) if step in difference else "" for step in steps]
+        cells = [cell(difference[step], evaluation.metric) if step in difference else "" for step in steps]
         rows.append([f"{tested.config.method_name} - {PRETRAINING}, paired", *cells])
     rows += _reference_rows(tested.references, evaluation.metric, len(steps))
-    return "\n".join([_aligned(rows), "", *(_sentence(run) for run in (tested, baseline) if run is not None)])
+    return "\n".join([aligned(rows), "", *(_sentence(run) for run in (tested, baseline) if run is not None)])
 
 
 def sweep_table(plan: Plan) -> str:
@@ -39,13 +40,13 @@ def sweep_table(plan: Plan) -> str:
     rows = [[*plan.values, f"validation loss, {plan.seeds} seeds" if plan.seeds > 1 else "validation loss", "best steps", ""]]
     for index, row in enumerate(plan.rows):
         losses = row["losses"]
-        mean = "diverges" if None in losses else _cell(_over_seeds(losses), "")
+        mean = "diverges" if None in losses else cell(_over_seeds(losses), "")
         steps = "" if None in losses else ", ".join(f"{step:,}" for step in row["steps"])
         rows.append([*map(str, row["values"].values()), mean, steps, "chosen" if index == plan.chosen else ""])
     found = test_of_seeds(plan)
     words = plan.metric.replace("_", " ")
-    over = "" if found is None else f"\nmean {words} in the test, over {plan.seeds} seeds: {_cell(found, plan.metric)}"
-    return _aligned(rows) + over
+    over = "" if found is None else f"\nmean {words} in the test, over {plan.seeds} seeds: {cell(found, plan.metric)}"
+    return aligned(rows) + over
 
 
 def _over_seeds(values: Sequence[float]) -> Estimate:
@@ -79,17 +80,17 @@ def _score(evaluation: Evaluation, step: int | None) -> str:
     at = evaluation.steps.index(step)
     if count := evaluation.diverged[at]:
         return f"{count:,} of {len(evaluation.values):,} diverge"
-    return _cell(evaluation.after_steps[at], evaluation.metric)
+    return cell(evaluation.after_steps[at], evaluation.metric)
 
 
 def _reference_rows(references: Mapping[str, Measured], metric: str, columns: int) -> list[list[str]]:
     rows = []
     for name, (found, expected) in references.items():
         if found is None and expected is not None:
-            rows.append([name, *[_number(expected, metric)] * columns])
+            rows.append([name, *[number(expected, metric)] * columns])
         elif found is not None:
-            label = name if expected is None else f"{name} (expected {_number(expected, metric)})"
-            rows.append([label, *[_cell(found, metric)] * columns])
+            label = name if expected is None else f"{name} (expected {number(expected, metric)})"
+            rows.append([label, *[cell(found, metric)] * columns])
     return rows
 
 
@@ -104,7 +105,8 @@ def _sentence(tested: Tested) -> str:
     )
 
 
-def _cell(found: Estimate, metric: str) -> str:
+def cell(found: Estimate, metric: str) -> str:
+    """Writes an estimate in the unit of a metric."""
     if not math.isfinite(found.mean):
         return "diverges"
     scale, unit = _unit(metric)
@@ -112,16 +114,18 @@ def _cell(found: Estimate, metric: str) -> str:
     return f"{scale * found.mean:.2f}{spread}{unit}"
 
 
-def _number(value: float, metric: str) -> str:
+def number(value: float, metric: str) -> str:
+    """Writes a number in the unit of a metric."""
     scale, unit = _unit(metric)
     return f"{scale * value:.2f}{unit}"
 
 
 def _unit(metric: str) -> tuple[float, str]:
-    return (100, " %") if metric == "accuracy" else (1, "")
+    return (100, " %") if metric in PERCENT else (1, "")
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Writes rows in columns, the first of them underlined."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])

@@ -9,7 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jmeta._estimates import Estimate
+from jmeta._metrics.decisions import intersections_and_unions, mean_iou, mean_iou_of
 from jmeta._metrics.entries import weights_like
+
+# Set metrics that are functions of sums over rows, which a resample only weighs anew: what is added up, and what becomes of it.
+BY_SUMS: Mapping[Callable[..., Any], tuple[Callable[..., np.ndarray], Callable[[np.ndarray], float]]] = {
+    mean_iou: (intersections_and_unions, mean_iou_of)
+}
 
 
 class Predictions(NamedTuple):
@@ -109,6 +115,10 @@ def _set_statistic(
 ) -> Callable[[np.ndarray], float]:
     outputs, targets, weights, _ = predictions
     weights = np.ones(len(units)) if weights is None else np.asarray(weights, np.float64)
+    if metric in BY_SUMS:
+        summands, value_of = BY_SUMS[metric]
+        of_rows = summands(outputs, targets, weights)
+        return lambda counts: value_of(np.tensordot(counts[units], of_rows, axes=1))
 
     def statistic(counts: np.ndarray) -> float:
         drawn = counts[units].reshape(-1, *[1] * (weights.ndim - 1)) * weights

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from jmeta._metrics.entries import by_label, pooled
+from jmeta._metrics.entries import by_label, pooled, weights_like
 
 Average = Literal["macro", "micro"]
 
@@ -77,7 +77,23 @@ def mean_iou(outputs: Any, targets: Any, weights: Any = None, *, void: int | Non
       ValueError: as all set metrics do.
     """
     hits, predicted, positive = _count_classes(*pooled(outputs, targets, weights, void=void))
-    union = predicted + positive - hits
+    return mean_iou_of(np.stack([hits, predicted + positive - hits]))
+
+
+def intersections_and_unions(outputs: Any, targets: Any, weights: Any = None) -> np.ndarray:
+    """Counts what :func:`mean_iou` is made of in each row, ``[n, 2, ways]``: it is a function of their sum."""
+    logits, labels, counts = pooled(outputs, targets, weights)
+    rows, ways = len(targets), logits.shape[-1]
+    present = weights_like(weights, np.shape(targets)) > 0
+    first = ways * np.broadcast_to(np.arange(rows).reshape(-1, *[1] * (present.ndim - 1)), present.shape)[present]
+    tallies = _count_classes(logits, labels, counts, first=first, length=rows * ways)
+    hits, predicted, positive = (tally.reshape(rows, ways) for tally in tallies)
+    return np.stack([hits, predicted + positive - hits], axis=1)
+
+
+def mean_iou_of(counts: np.ndarray) -> float:
+    """Averages the quotients of intersections and unions ``[2, ways]`` over the classes that occur."""
+    hits, union = counts
     return _averaged(hits, union, union > 0, "macro")
 
 
@@ -92,11 +108,15 @@ def _tally(outputs: Any, targets: Any, weights: Any) -> tuple[np.ndarray, np.nda
     return hits, predicted, positive, weights.sum(axis=0) > 0
 
 
-def _count_classes(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    ways, found = logits.shape[-1], logits.argmax(axis=-1)
-    right = found == labels
+def _count_classes(
+    logits: np.ndarray, labels: np.ndarray, weights: np.ndarray, *, first: Any = 0, length: int | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Counts hits, predictions and true labels of each class; ``first`` is where each entry's classes begin among ``length``."""
+    found = logits.argmax(axis=-1)
+    size, right = length or logits.shape[-1], found == labels
+    labels, found = labels + first, found + first
     marked = (labels[right], weights[right]), (found, weights), (labels, weights)
-    hits, predicted, positive = (np.bincount(classes, counts, minlength=ways) for classes, counts in marked)
+    hits, predicted, positive = (np.bincount(classes, counts, minlength=size) for classes, counts in marked)
     return hits, predicted, positive
 
 

@@ -1,6 +1,6 @@
 """Several tasks in one network."""
 
-from jmeta.multitask._evaluation import evaluate_tasks
+from jmeta.multitask._evaluation import evaluate_tasks, task_validator
 from jmeta.multitask._hard_sharing import hard_parameter_sharing
 from jmeta.multitask._multitask import MultitaskModel, Task, Trunk, multitask_model
 
@@ -11,4 +11,5 @@ __all__ = [
     "evaluate_tasks",
     "hard_parameter_sharing",
     "multitask_model",
+    "task_validator",
 ]

@@ -1,0 +1,23 @@
+"""What a multi-task run says of itself, as lines of text."""
+
+from jmeta._catalogue.multitask_results import MultitaskTested
+from jmeta._cli.report import aligned, cell, number
+
+
+def multitask_table(tested: MultitaskTested) -> str:
+    """Writes the scores of every task, beside those of the best outputs that ignore the input."""
+    config, counts = tested.config, set(tested.counts.values())
+    tasks = sorted(tested.scores)
+    shown = tasks if len(tasks) <= MOST else tasks[:MOST]
+    rows = [["task", "metric", config.method_name, "best constant"]]
+    for name in shown:
+        for at, (metric, score) in enumerate(tested.scores[name].items()):
+            constant = number(tested.constant[name][metric].mean, metric)
+            rows.append(["" if at else name, metric, cell(score, metric), constant])
+    many = f"{min(counts):,}" if len(counts) == 1 else f"{min(counts):,} to {max(counts):,}"
+    left = f" The other {len(tasks) - len(shown)} tasks are in {tested.path}." if len(tasks) > len(shown) else ""
+    return f"{aligned(rows)}\n\n{config.method_name}, {config.training.combining}: {many} test examples of each task.{left}"
+
+
+# Of a hundred schools, the first say what the table is like, and the means of all what the run is worth.
+MOST = 12

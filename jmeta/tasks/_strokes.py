@@ -1,0 +1,124 @@
+"""Character-like drawings: what makes a character, how two drawings of it differ, and how strokes become an image.
+
+Lengths are fractions of the image's side; points are (x, y) from the middle of the image, x to the right and y downwards.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jmeta._validation import check_counts
+
+SPLITS = ("train", "validation", "test")
+FEWEST_STROKES, MOST_STROKES, MARKS = 2, 4, 32
+# The standard deviation of the pen's mark, and how much ink it leaves: a line is then 0.95 dark and, at half ink, 3.4 pens wide.
+PEN, INK = 0.024, 3.0
+# How much the drawings of a character differ: control points by a normal deviate, everything else uniformly, to either side.
+WOBBLE, STRETCH, SHEAR, THICKNESS = 0.045, 0.18, 0.22, 0.2
+
+
+class Glyph(NamedTuple):
+    """A character, or one drawing of it.
+
+    Attributes:
+      controls: ``[strokes, 4, 2]`` control points of cubic Bezier curves.
+      drawn: ``[strokes]``, 1 for the strokes that there are and 0 for the others.
+      pen: the standard deviation of the pen's mark.
+    """
+
+    controls: jax.Array
+    drawn: jax.Array
+    pen: jax.Array
+
+
+def check_drawing(size: int, jitter: float, split: str) -> None:
+    """Checks what all samplers of drawings are given.
+
+    Raises:
+      ValueError: naming what is wrong.
+    """
+    check_counts(8, size=size)
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}; got {split!r}.")
+    if not 0 <= jitter < math.inf:
+        raise ValueError(f"jitter must be finite and at least 0; got {jitter}.")
+
+
+def character(key: jax.Array) -> Glyph:
+    """Makes up a character of 2 to 4 strokes that fills the unit square, most of which begin on the one before."""
+    count_key, point_key, bend_key, choice_key = jax.random.split(key, 4)
+    points = jax.random.uniform(point_key, (MOST_STROKES, 2, 2), minval=-0.5, maxval=0.5)
+    bends = jax.random.normal(bend_key, (MOST_STROKES, 2))
+    choices = jax.random.uniform(choice_key, (MOST_STROKES, 4))
+    strokes = [_stroke(points[0, 0], points[0, 1], bends[0], choices[0])]
+    for (free, end), bend, choice in zip(points[1:], bends[1:], choices[1:], strict=True):
+        # The beginning, the middle or the end of the stroke before.
+        joint = jnp.asarray(_bezier(3)) @ strokes[-1]
+        start = jnp.where(choice[0] < 0.6, joint[(3 * choice[1]).astype(int)], free)
+        strokes.append(_stroke(start, end, bend, choice))
+    drawn = jnp.arange(MOST_STROKES) < jax.random.randint(count_key, (), FEWEST_STROKES, MOST_STROKES + 1)
+    controls = jnp.stack(strokes)
+    curves, there = _curves(controls), drawn[:, None, None]
+    low, high = jnp.where(there, curves, 1e3).min((0, 1)), jnp.where(there, curves, -1e3).max((0, 1))
+    controls = (controls - ((low + high) / 2)[None, None]) / (high - low).max()
+    return Glyph(controls, drawn.astype(controls.dtype), jnp.asarray(PEN, controls.dtype))
+
+
+def vary(key: jax.Array, glyph: Glyph, jitter: jax.Array) -> Glyph:
+    """Draws a character by hand: its control points, proportions, slant and pen a little off, about the same middle."""
+    wobble_key, form_key = jax.random.split(key)
+    wobble = jax.random.normal(wobble_key, glyph.controls.shape)
+    width, height, slant, thickness = jitter * jax.random.uniform(form_key, (4,), minval=-1.0, maxval=1.0)
+    right, down = jnp.exp(STRETCH * width), jnp.exp(STRETCH * height)
+    form = jnp.stack([right, SHEAR * slant, jnp.zeros_like(down), down]).reshape(2, 2)
+    controls = (glyph.controls + jitter * WOBBLE * wobble) @ form.T
+    return glyph._replace(controls=controls, pen=glyph.pen * jnp.exp(THICKNESS * thickness))
+
+
+def place(glyph: Glyph, angle: jax.Array, extent: float, middle: jax.Array) -> Glyph:
+    """Turns a drawing clockwise by ``angle`` (radians), makes it ``extent`` high, and puts it at ``middle [2]``."""
+    cosine, sine = jnp.cos(angle), jnp.sin(angle)
+    turn = jnp.stack([cosine, -sine, sine, cosine]).reshape(2, 2)
+    return glyph._replace(controls=extent * glyph.controls @ turn.T + middle[None, None])
+
+
+def ink(glyph: Glyph, size: int) -> jax.Array:
+    r"""Draws a glyph, ``[size, size]`` with ink 1 on 0, smooth at the edges.
+
+    The darkness is :math:`1 - e^{-3 \rho}`, where :math:`\rho` is the integral of the pen's Gaussian mark along all strokes, 1 on a
+    long straight line. A mark is the product of a row and a column, so that the sum over all of them is one matrix product.
+    """
+    curves = _curves(glyph.controls)
+    steps = curves[:, 1:] - curves[:, :-1]
+    marks = ((curves[:, 1:] + curves[:, :-1]) / 2).reshape(-1, 2)
+    # A pen that is narrower than this passes between the pixels.
+    pen = jnp.maximum(glyph.pen, 0.5 / size)
+    lengths = jnp.sqrt(jnp.square(steps).sum(-1)) * glyph.drawn[:, None]
+    pixels = (np.arange(size) + 0.5) / size - 0.5
+    profile = jnp.exp(-jnp.square((marks[:, :, None] - pixels[None, None]) / pen) / 2)
+    rows = profile[:, 1] * (INK * lengths.reshape(-1, 1) / (pen * math.sqrt(2 * math.pi)))
+    return -jnp.expm1(-(rows.T @ profile[:, 0]))
+
+
+def _stroke(start: jax.Array, end: jax.Array, bend: jax.Array, choice: jax.Array) -> jax.Array:
+    """Gives the control points of a stroke that is not too short: nearly straight, an arc, or an S."""
+    gap = end - start
+    length = jnp.sqrt(jnp.square(gap).sum())
+    gap = gap * jnp.maximum(1, 0.6 / jnp.maximum(length, 1e-3))
+    normal = jnp.stack([-gap[1], gap[0]])
+    bend = jnp.where(choice[2] < 0.3, 0.08, 0.6) * jnp.where(choice[3] < 0.6, bend[0], bend)
+    return jnp.stack([start, start + gap / 3 + bend[0] * normal, start + 2 * gap / 3 + bend[1] * normal, start + gap])
+
+
+def _curves(controls: jax.Array) -> jax.Array:
+    """Gives ``[strokes, MARKS + 1, 2]`` points along each stroke."""
+    return jnp.asarray(_bezier(MARKS + 1), controls.dtype)[None] @ controls
+
+
+def _bezier(points: int) -> np.ndarray:
+    """Gives the weights ``[points, 4]`` of the control points at evenly spaced parameters."""
+    t = np.linspace(0, 1, points)
+    return np.stack([(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3], axis=1).astype(np.float32)
