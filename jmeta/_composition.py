@@ -1,4 +1,4 @@
-"""Models that are made of parts: an encoder and a head."""
+"""Models that are made of parts: an encoder and a head, or stages one after another."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jmeta._types import EncoderHead, Key, Mask, Model, Params
+from jmeta._validation import first_line, kinds
 
 
 def compose(encoder: Model, head: Model) -> Model:
@@ -36,29 +37,69 @@ def chain(stages: Sequence[Model]) -> Model:
 
     So one sequence of stages serves ways of sharing that look into an encoder (cross-stitch networks) and those that do not.
 
+    Args:
+      stages: one after another.
+
     Raises:
-      ValueError: if there is no stage, or one is no model.
+      ValueError: if there is no stage, or one is no model; from ``init``, if one does not take what comes before it.
     """
-    if not stages:
-        raise ValueError("stages must hold at least one Model; got none.")
-    for at, stage in enumerate(stages):
-        check_model(f"stages[{at}]", stage)
+    stages = check_models("stages", stages)
 
     def init(key: jax.Array, x: Any) -> Params:
-        params = []
-        for stage, stage_key in zip(stages, jax.random.split(key, len(stages)), strict=True):
-            params.append(stage.init(stage_key, x))
-            x = outputs_like(stage.apply, params[-1], x)
-        return params
+        return init_stages("stages", stages, key, x)[0]
 
     def apply(params: Params, x: Any, *, key: Key = None, mask: Mask = None) -> Any:
-        keys = [None] * len(stages) if key is None else jax.random.split(key, len(stages))
-        for stage, part, stage_key in zip(stages, params, keys, strict=True):
-            x = stage.apply(part, x, key=stage_key, mask=mask)
-        return x
+        return run_stages(stages, params, x, key, mask)[-1]
 
-    kinds = {stage.normalization for stage in stages} - {"none"}
-    return Model(init, apply, " and ".join(sorted(kinds)) or "none")
+    kinds_of = {stage.normalization for stage in stages} - {"none"}
+    return Model(init, apply, " and ".join(sorted(kinds_of)) or "none")
+
+
+def init_stages(name: str, stages: Sequence[Model], key: jax.Array, x: Any) -> tuple[list[Params], list[Any]]:
+    """Makes the parameters of stages one after another, and zeros of the shapes of what each gives."""
+    params, outputs = [], []
+    for at, (stage, stage_key) in enumerate(zip(stages, jax.random.split(key, len(stages)), strict=True)):
+        found, x = fitted(f"{name}[{at}]", f"{name}[{at - 1}]" if at else "the input", stage, stage_key, x)
+        params.append(found)
+        outputs.append(x)
+    return params, outputs
+
+
+def run_stages(stages: Sequence[Model], params: Sequence[Params], x: Any, key: Key, mask: Mask) -> list[Any]:
+    """Gives what each of the stages gives, one after another."""
+    outputs = []
+    for stage, weights, stage_key in zip(stages, params, keys_of(key, len(stages)), strict=True):
+        x = stage.apply(weights, x, key=stage_key, mask=mask)
+        outputs.append(x)
+    return outputs
+
+
+def fitted(name: str, before: str, model: Model, key: jax.Array, x: Any) -> tuple[Params, Any]:
+    """Makes the parameters of a model, and zeros of the shapes of its outputs.
+
+    Raises:
+      ValueError: if it does not take what comes before it.
+    """
+    try:
+        params = model.init(key, x)
+        return params, outputs_like(model.apply, params, x)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must take what {before} gives, {kinds(x)}; got an error: {first_line(error)}") from error
+
+
+def check_models(name: str, models: Any) -> tuple[Model, ...]:
+    """Checks that there are models, in a sequence.
+
+    Raises:
+      ValueError: if there are none, or it is one model, or one of them is none.
+    """
+    if isinstance(models, Model) or not isinstance(models, Sequence):
+        raise ValueError(f"{name} must be a sequence of Models; got {type(models).__name__}.")
+    if not models:
+        raise ValueError(f"{name} must hold at least one Model; got an empty sequence.")
+    for at, model in enumerate(models):
+        check_model(f"{name}[{at}]", model)
+    return tuple(models)
 
 
 def check_model(name: str, model: Any) -> None:
@@ -96,3 +137,8 @@ def split_key(key: Key) -> tuple[Key, Key]:
         return None, None
     first, second = jax.random.split(key)
     return first, second
+
+
+def keys_of(key: Key, count: int) -> Sequence[Key]:
+    """Splits a key, where there is one."""
+    return [None] * count if key is None else list(jax.random.split(key, count))

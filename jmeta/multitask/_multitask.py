@@ -32,14 +32,16 @@ class Trunk(NamedTuple):
     Attributes:
       init: ``(key, {name: x}) -> EncoderHead(shared, {name: own})``; ``x [n, ...]`` is the same for tasks that share their input.
       features: ``(EncoderHead(shared, own), representation, name, *, key=None, mask=None) -> features`` of one task, from
-        ``own`` alone where there is an ``encode``.
+        ``own`` alone where there is an ``encode``; shared is then None.
       encode: ``(shared, x, *, key=None, mask=None) -> representation``, what all tasks read and is computed once for them; None
         where there is nothing of the kind, and ``features`` is given ``x``.
+      reads_input: whether ``features`` is given ``(x, representation)``, as gates need that look at the input.
     """
 
     init: Callable[[jax.Array, dict[str, Any]], EncoderHead]
     features: Callable[..., Any]
     encode: Callable[..., Any] | None = None
+    reads_input: bool = False
 
 
 class MultitaskModel(NamedTuple):
@@ -89,18 +91,19 @@ def multitask_model(trunk: Trunk, tasks: Mapping[str, Task]) -> MultitaskModel:
             heads[name] = EncoderHead(own[name], tasks[name].head.init(head_key, features))
         return EncoderHead(shared, heads)
 
-    def outputs_of(params: Params, representation: Any, name: str, key: Key, mask: Mask) -> Any:
+    def outputs_of(params: Params, x: Any, representation: Any, name: str, key: Key, mask: Mask) -> Any:
         features_key, head_key = split_key(key)
         part = params.head[name]
-        features = _features(trunk, EncoderHead(params.encoder, part.encoder), representation, name, features_key, mask)
+        features = _features(trunk, EncoderHead(params.encoder, part.encoder), x, representation, name, features_key, mask)
         return tasks[name].head.apply(part.head, features, key=head_key, mask=mask)
 
     def predict(params: Params, name: str, x: Any, *, key: Key = None, mask: Mask = None) -> Any:
         if name not in tasks:
             raise ValueError(f"name must be a task among {[*names]}; got {name!r}.")
         encode_key, outputs_key = split_key(key)
-        representation = _encoded(trunk, params.encoder, fill(x, mask), encode_key, mask)
-        return outputs_of(params, representation, name, outputs_key, mask)
+        x = fill(x, mask)
+        representation = _encoded(trunk, params.encoder, x, encode_key, mask)
+        return outputs_of(params, x, representation, name, outputs_key, mask)
 
     def objective(name: str) -> Objective:
         def loss(params: Params, key: jax.Array, batch: Batch, *, step: Any = 0) -> tuple[jax.Array, Metrics]:
@@ -126,7 +129,7 @@ def multitask_model(trunk: Trunk, tasks: Mapping[str, Task]) -> MultitaskModel:
         losses, metrics, present = [], {}, []
         for name, task_key in zip(names, jax.random.split(key, len(names)), strict=True):
             part = fill_batch(parts[name])
-            losses.append(score(tasks[name].loss_fn, outputs_of(params, representation, name, task_key, batch.mask), part))
+            losses.append(score(tasks[name].loss_fn, outputs_of(params, part.x, representation, name, task_key, batch.mask), part))
             found = with_presence({"loss": losses[-1]}, part)
             present.append(found.get(PRESENT))
             metrics |= prefixed(name, found)
@@ -145,14 +148,15 @@ def _encoded(trunk: Trunk, shared: Params, x: Any, key: Key, mask: Mask) -> Any:
     return x if trunk.encode is None else trunk.encode(shared, x, key=key, mask=mask)
 
 
-def _features(trunk: Trunk, params: EncoderHead, representation: Any, name: str, key: Key, mask: Mask) -> Any:
+def _features(trunk: Trunk, params: EncoderHead, x: Any, representation: Any, name: str, key: Key, mask: Mask) -> Any:
     # What a trunk encodes is all that its features see of the shared parameters.
     params = params if trunk.encode is None else EncoderHead(None, params.head)
-    return trunk.features(params, representation, name, key=key, mask=mask)
+    given = (x, representation) if trunk.reads_input else representation
+    return trunk.features(params, given, name, key=key, mask=mask)
 
 
 def _apply(trunk: Trunk, name: str, params: EncoderHead, x: Any) -> Any:
-    return _features(trunk, params, _encoded(trunk, params.encoder, x, None, None), name, None, None)
+    return _features(trunk, params, x, _encoded(trunk, params.encoder, x, None, None), name, None, None)
 
 
 def of_names(names: Sequence[str], data: Any, what: str) -> dict[str, Any]:
