@@ -52,7 +52,7 @@ def weighted_by_gramian(weigh: Weigh, init: Callable[[Tasks], Any] = lambda task
 
         return jax.tree.map(weighted, gradients), state
 
-    return Aggregator(init, combine)
+    return Aggregator(init, combine, weigh)
 
 
 def _products(rows: jax.Array) -> jax.Array:
