@@ -72,6 +72,7 @@ def check_aggregator(
     aggregator: Aggregator,
     *,
     draws: bool = False,
+    own_length: bool = False,
     permutation_equivariant: bool = True,
     non_conflicting: bool = False,
     linear_under_scaling: bool = False,
@@ -81,10 +82,10 @@ def check_aggregator(
     """Checks what every aggregator promises, and what is claimed of this one, over three steps with four tasks.
 
     - A gradient like that of one task, each leaf in its own type and rounded once, and a state that can be carried.
-    - A pure function, the same under jit and outside; where it weighs by the Gramian, ``weigh`` and ``combine`` say the same.
+    - A pure function, the same whenever it is traced; where it weighs by the Gramian, ``weigh`` and ``combine`` say the same.
     - Finite results and states for gradients that are zero, equal, opposite, nearly so, of lengths from 1 to 10,000, very long and
       very short.
-    - The gradient of a task that is alone.
+    - The gradient of a task that is alone, at least in direction.
     - Absent tasks that are as if they were not there, whose state stays; zeros where all are absent.
     - No dependence on how parameters are divided into leaves, nor on a key unless it draws.
 
@@ -94,6 +95,7 @@ def check_aggregator(
       aggregator: of any number of tasks.
       draws: whether it draws random numbers; of such an aggregator what is the same for other tasks, orders or leaves is the mean
         over keys.
+      own_length: whether the result has a length of its own, so that of a task that is alone it keeps the direction only.
       permutation_equivariant: whether it treats tasks alike, whatever their order.
       non_conflicting: whether its product with the gradient of every task is at least 0.
       linear_under_scaling: whether it is linear in positive factors of the gradients, one factor a task.
@@ -108,7 +110,7 @@ def check_aggregator(
     aggregator_promises.check_shapes(trial)
     aggregator_promises.check_keys(trial)
     aggregator_promises.check_purity(trial)
-    aggregator_promises.check_one_task(trial)
+    aggregator_promises.check_one_task(trial, own_length=own_length)
     aggregator_promises.check_absence(trial)
     aggregator_promises.check_finite(trial)
     aggregator_promises.check_leaves(trial)

@@ -20,7 +20,7 @@ def aligned_mtl(*, scale: str = "min", preference: float | Mapping[str, float] |
 
     The aligned gradients are orthogonal and of length :math:`\sqrt{s}`, as far as they are linearly independent; eigenvalues below
     :math:`K \epsilon` times the largest are left out. With the authors' preferences of 1 they are added up; TorchJD averages them,
-    ``preference=1 / K``.
+    ``preference=1 / K``. Permutation-equivariant, with these strongly stationary.
 
     Args:
       scale: the squared length s of a component: ``"min"``, the smallest eigenvalue; ``"median"``, the lower median; or ``"rmse"``,

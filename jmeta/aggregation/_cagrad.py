@@ -20,6 +20,7 @@ def cagrad(*, c: float = 0.5, rescale: bool = True) -> Aggregator:
     .. math:: \max_d \min_i \langle g_i, d \rangle, \qquad |d - g_0| \le c |g_0|, \qquad g_0 = \frac{1}{K} \sum_i g_i
 
     Where several directions are as good, as where some gradients cancel, it is the one nearest to the mean.
+    Permutation-equivariant, strongly stationary; with c >= 1 no task conflicts either.
 
     Args:
       c: how far from the mean the direction may be, in lengths of the mean; 0 gives the mean.

@@ -28,6 +28,7 @@ def cr_mogm(aggregator: Aggregator, *, decay: float = 0.9) -> Aggregator:
 
     A task's first weight is that of the aggregator, unsmoothed. The weights of an absent task stand still. The paper lets
     the decay near 1 while the learning rate falls; here it is constant, as in TorchJD.
+    Permutation-equivariant where what it smooths is; conflicts may come back for a while.
 
     Args:
       aggregator: one that weighs by the Gramian, such as ``pcgrad()``, or one of :func:`jmeta.weighted_by_gramian`.

@@ -17,6 +17,8 @@ def dual_projection() -> Aggregator:
     r"""Projects the mean of the task gradients onto the directions that conflict with no task.
 
     .. math:: \operatorname{argmin}_d |d - \bar g|^2, \qquad \langle d, g_j \rangle \ge 0 \text{ for all } j
+
+    Non-conflicting, permutation-equivariant, strongly stationary.
     """
 
     def weigh(gramian: jax.Array, state: Any, *, losses: jax.Array, present: jax.Array, key: jax.Array) -> tuple[jax.Array, Any]:

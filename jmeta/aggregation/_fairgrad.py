@@ -21,6 +21,7 @@ def fairgrad(*, alpha: float = 2.0) -> Aggregator:
 
     With 1 these are the equations of :func:`jmeta.nash_mtl`; the larger alpha, the more counts the task that gains least. Above 1
     the result gets longer as gradients get shorter. A gradient of zeros has no part.
+    Non-conflicting, permutation-equivariant, strongly stationary.
 
     Args:
       alpha: 2 in all runs that the authors published.

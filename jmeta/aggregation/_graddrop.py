@@ -20,7 +20,7 @@ def graddrop(*, leak: float | Mapping[str, float] | Sequence[float] = 0.0) -> Ag
     .. math:: P = \frac{1}{2}\left(1 + \frac{\sum_i g_i}{\sum_i |g_i|}\right)
 
     is the chance of the positive ones, so that the sum is kept in expectation where they agree, and nothing is averaged where they
-    do not. It needs the gradients themselves and not their products.
+    do not. It needs the gradients themselves and not their products. Permutation-equivariant, strongly stationary.
 
     Args:
       leak: the part of each task's gradient that is never dropped, from 0 to 1; one for all, by name, or in the order of the

@@ -24,7 +24,7 @@ def gradvac(*, decay: float = 0.5, shuffle: bool = True) -> Aggregator:
 
     Targets start at 0, so that the first step is that of :func:`jmeta.pcgrad`. A target above 0.999 counts as 0.999. What the paper
     calls beta is one minus ``decay``; the default is that of LibMTL and TorchJD. A pair of which one gradient is zero keeps its
-    target.
+    target. Shuffled it is permutation-equivariant in distribution; linear under scaling, strongly stationary.
 
     Args:
       decay: d, how much of a target stays in a step, from 0 to 1.

@@ -24,6 +24,7 @@ def imtl_g() -> Aggregator:
     with the cosines :math:`U` and, on the diagonal of :math:`D`, the lengths :math:`|g_i|`. Weights may be negative, and grow
     without end where their sum before scaling nears 0. Where that is 0, and where no direction is nearer to one gradient without
     being farther from another (two that are opposite), the result is 0. A gradient of zeros has no direction and no part.
+    Permutation-equivariant.
     """
 
     def weigh(gramian: jax.Array, state: Any, *, losses: jax.Array, present: jax.Array, key: jax.Array) -> tuple[jax.Array, Any]:
@@ -38,7 +39,8 @@ def imtl_g() -> Aggregator:
         coordinates = jnp.where(jnp.abs(coordinates) > rounding, coordinates, 0)
         weights = inverse * (cosines.vectors @ (power(cosines, -1) * coordinates))
         total = weights.sum()
-        sound = jnp.abs(total) > rounding * jnp.abs(weights).sum()
+        # What a sum of 0 leaves is rounding of an inverse.
+        sound = jnp.abs(total) > 64 * rounding * jnp.abs(weights).sum()
         return jnp.where(sound, weights / jnp.where(sound, total, 1), 0), state
 
     return weighted_by_gramian(weigh)

@@ -10,7 +10,7 @@ from jmeta._types import Aggregator
 
 # The public names are those of the arithmetic, like jnp.sum.
 def sum() -> Aggregator:  # noqa: A001
-    """Adds up the gradients ``[tasks, ...]`` of all tasks."""
+    """Adds up the gradients ``[tasks, ...]`` of all tasks: permutation-equivariant, linear under scaling, strongly stationary."""
 
     def combine(gradients: Any, state: Any, *, losses: jax.Array, present: jax.Array, key: jax.Array) -> tuple[Any, Any]:
         del losses, present, key
@@ -20,7 +20,10 @@ def sum() -> Aggregator:  # noqa: A001
 
 
 def mean() -> Aggregator:
-    """Averages the gradients ``[tasks, ...]`` of the tasks that are present."""
+    """Averages the gradients ``[tasks, ...]`` of the tasks that are present.
+
+    Permutation-equivariant, linear under scaling, strongly stationary.
+    """
 
     def combine(gradients: Any, state: Any, *, losses: jax.Array, present: jax.Array, key: jax.Array) -> tuple[Any, Any]:
         del losses, key

@@ -21,7 +21,8 @@ def mgda(*, normalise: Literal["none", "l2", "loss", "loss+"] = "none") -> Aggre
 
     .. math:: \min_w \Big| \sum_i w_i g_i \Big|^2, \qquad w_i \ge 0, \qquad \sum_i w_i = 1
 
-    Gradients with respect to shared features (``with_respect_to="features"``) make it MGDA-UB.
+    Gradients with respect to shared features (``with_respect_to="features"``) make it MGDA-UB. Non-conflicting, as far as
+    gradients are not normalised; permutation-equivariant.
 
     Args:
       normalise: what each gradient is divided by before the minimum is sought: ``"none"``, nothing; ``"l2"``, its length;

@@ -16,7 +16,7 @@ from jmeta.aggregation._solvers import bargain, directions
 
 
 class NashState(NamedTuple):
-    """Attributes: ``shares [tasks]``, the last solution of unit gradients; ``weights [tasks]`` it gave; steps so far."""
+    """Attributes: ``shares [tasks]``, the last solution of unit gradients; the ``weights [tasks]`` it gave; ``steps`` so far."""
 
     shares: jax.Array
     weights: jax.Array
@@ -29,7 +29,7 @@ def nash_mtl(*, update_every: int = 1, max_norm: float | None = 1.0) -> Aggregat
     .. math:: G a = 1 / a \text{ elementwise}, \qquad \text{the gradient } \sqrt{|G|_F} \sum_i a_i g_i
 
     Its direction does not depend on how long each gradient is. The search starts from the last solution. A gradient of zeros has no
-    part.
+    part. Non-conflicting, permutation-equivariant, strongly stationary.
 
     Args:
       update_every: after how many steps the weights are found anew; in between they stay.
@@ -59,7 +59,7 @@ def nash_mtl(*, update_every: int = 1, max_norm: float | None = 1.0) -> Aggregat
         if max_norm is not None:
             length = jnp.sqrt(jnp.maximum(given @ gramian @ given, 0))
             given = given * (max_norm / jnp.maximum(length, max_norm))
-        return given, NashState(shares, weights, state.steps + 1)
+        return given, NashState(shares, weights, state.steps + present.any())
 
     return weighted_by_gramian(weigh, init)
 

@@ -160,6 +160,6 @@ def bargain(cosines: jax.Array, demands: jax.Array, start: jax.Array, *, exponen
 
     def unfinished(state: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
         # The last step has squared its error.
-        return (state[1] > jnp.sqrt(precision)) & (state[2] < 64)
+        return (state[1] > jnp.sqrt(precision)) & (state[2] < 128)
 
     return jax.lax.while_loop(unfinished, improve, (start, jnp.ones((), cosines.dtype), jnp.zeros((), int)))[0]

@@ -20,6 +20,7 @@ def upgrad() -> Aggregator:
     .. math:: \frac{1}{K} \sum_i \operatorname{argmin}_d |d - g_i|^2, \qquad \langle d, g_j \rangle \ge 0 \text{ for all } j
 
     The projection is :math:`g_i + \sum_j z_j g_j` with the least :math:`z \ge 0` that lifts the products to 0.
+    Non-conflicting, permutation-equivariant, linear under scaling, strongly stationary.
     """
 
     def weigh(gramian: jax.Array, state: Any, *, losses: jax.Array, present: jax.Array, key: jax.Array) -> tuple[jax.Array, Any]:

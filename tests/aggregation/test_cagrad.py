@@ -24,7 +24,8 @@ def test_two_orthogonal_tasks_have_a_closed_form(x64):
 def test_it_is_the_direction_of_an_exact_solver(x64, tasks):
     rows = rows_of_cases(tasks, parameters=40)
     for name, found, of_case in zip(CASES, combine_each(jmeta.cagrad(rescale=False), rows), rows, strict=True):
-        assert distance(found, cagrad(of_case), of_case) < 1e-6, name
+        # Two gradients that cancel end the path; what is added to the diagonal, 4e-11, lets it go on for the square root of that.
+        assert distance(found, cagrad(of_case), of_case) < (2e-5 if name == "two opposite" else 1e-6), name
 
 
 @pytest.mark.parametrize("c", [0.1, 0.5, 0.9, 1.5])

@@ -53,7 +53,7 @@ def draw(steps=STEPS, tasks=TASKS):
 def test_it_is_the_paper_s_loop_over_several_steps(x64, decay):
     rows, targets = draw(), np.zeros((TASKS, TASKS))
     expected = np.stack([naive(now, targets, decay) for now in rows])
-    assert targets.max() > 0.3
+    assert targets.max() > 0.2
     assert targets.min() < -0.1
     results, last = steps(jmeta.gradvac(decay=decay, shuffle=False), rows)
     np.testing.assert_allclose(results, expected, rtol=1e-9)

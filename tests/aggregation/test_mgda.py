@@ -35,8 +35,10 @@ def test_no_point_of_the_hull_is_shorter(x64, dtype, tolerance):
     """Every gradient reaches as far along the result as the result itself."""
     rows = rows_of_cases(5)
     for found, of_case in zip(combine_each(jmeta.mgda(), rows, dtype), rows, strict=True):
-        size = np.linalg.norm(found)
-        assert (of_case @ found >= size**2 - tolerance * size * np.linalg.norm(of_case, axis=1)).all()
+        size, lengths = np.linalg.norm(found), np.linalg.norm(of_case, axis=1)
+        # A result of 0 is rounding of the longest.
+        nothing = size < 8 * np.finfo(dtype).eps * lengths.max()
+        assert nothing or (of_case @ found >= size**2 - tolerance * size * lengths).all()
 
 
 def test_a_gradient_of_zeros_is_a_task_unless_it_is_absent(x64):

@@ -28,8 +28,8 @@ def test_it_is_the_bargain_of_an_exact_solver(x64, tasks):
         assert distance(found, nash_mtl(of_case), of_case) < 1e-6, CASES[index]
 
 
-# The shares, of order one, solve equations whose matrix is known to 1e-6 in float32.
-@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-9), (np.float32, 1e-4)])
+# In float32 8e-6 is added to the diagonal, which counts that much times a share, 10, times another.
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-9), (np.float32, 1e-3)])
 def test_no_task_gains_more_than_the_others_lose(x64, dtype, tolerance):
     """Every gradient of weight a reaches 1 / a along the result; a thousand times as long or not."""
     cases = [CASES.index(name) for name in ("random", "lengths 1 to 1e4", "in conflict")]

@@ -43,7 +43,7 @@ def moved_where_present(state, squares, present):
 def moved_together(state, squares, present):
     """One number for all tasks, which falls where nobody is there."""
     mean = jnp.where(present, squares, 0).sum() / jnp.maximum(present.sum(), 1)
-    return jnp.where(present.any(), jnp.full_like(state, mean), 0)
+    return jnp.where(present.any(), 0.5 * state + 0.5 * mean, 0)
 
 
 def moved_unless_nobody_is_there(state, squares, present):
@@ -55,7 +55,7 @@ def with_doubled_weights(aggregator):
 
 
 def counting():
-    """Adds more with every call, which is not seen under jit."""
+    """Adds more with every call, of which there is one a trace."""
     calls = []
     return stateless(
         lambda gradients, present, key: jax.tree.map(lambda leaf: (len(calls) or 1) * leaf.sum(axis=0), noted(calls, gradients))
@@ -83,6 +83,7 @@ def by_lengths(power):
     def weights(gramian, present, key):
         lengths = jnp.where(present, jnp.sqrt(jnp.diagonal(gramian)), 1)
         mean = jnp.where(present, lengths, 0).sum() / jnp.maximum(present.sum(), 1)
+        mean = jnp.where(mean > 0, mean, 1)
         return jnp.where(present, (lengths / mean) ** power, 0)
 
     return weights
@@ -118,7 +119,7 @@ def noisy_for_the_first(gramian, present, key):
 
 def noisy_by_count(gramian, present, key):
     """Another mean where there are more tasks, though some of them are absent."""
-    return jnp.full(len(present), jnp.where(present.sum() > 1, jax.random.uniform(key) * len(present), 1), gramian.dtype)
+    return jnp.full(len(present), jnp.where(present.sum() > 1, jax.random.uniform(key) * len(present) ** 2, 1), gramian.dtype)
 
 
 def noisy_by_leaf(gradients, present, key):
@@ -150,7 +151,7 @@ MUTANTS = {
         r"combine must give a state like that of init; got bool\[\], expected float32\[\]",
     ),
     "values are looked at": (stateless(looking), "combine must run under jit; got an error: Attempted boolean conversion"),
-    "a counter of calls": (counting(), "combine must be a pure function, the same under jit and outside"),
+    "a counter of calls": (counting(), "combine must be a pure function, the same whenever it is traced"),
     "weights of something else": (with_doubled_weights(IN_ORDER), "weigh must give the weights of what combine gives"),
     "unit gradients": (
         weighted(lambda gramian, present, key: 1 / jnp.maximum(jnp.sqrt(jnp.diagonal(gramian)), 1e-6)),
