@@ -107,7 +107,7 @@ def test_an_aggregator_keeps_its_promises_and_what_is_claimed_of_it_and_no_more(
     testing.check_aggregator(aggregator, **{"tolerance": 1e-9} | known, **{claim: claim in claims for claim in CLAIMS})
     for claim in CLAIMS:
         if claim not in claims and (name, claim) not in ELSEWHERE:
-            with pytest.raises(ValueError, match="^combine must "):
+            with pytest.raises(ValueError, match=r"^combine must "):
                 BROKEN[claim](Trial(aggregator, known.get("draws", False), 1e-5))
 
 
