@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from jmeta._named import per_task
-from jmeta._rows import like
 from jmeta._types import Aggregator, Tasks
+from jmeta.aggregation._gramian import weighted_sum
 
 
 def graddrop(*, leak: float | Mapping[str, float] | Sequence[float] = 0.0) -> Aggregator:
@@ -56,9 +56,9 @@ def graddrop(*, leak: float | Mapping[str, float] | Sequence[float] = 0.0) -> Ag
 def _drop(leaf: jax.Array, draws: jax.Array, leaks: jax.Array) -> jax.Array:
     """Keeps one sign of gradients ``[tasks, ...]`` in each element, by one uniform number for each."""
     wide = leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
-    size = jnp.abs(wide).sum(axis=0)
-    purity = (1 + wide.sum(axis=0) / jnp.where(size > 0, size, 1)) / 2
-    positive = purity > draws.reshape(purity.shape).astype(wide.dtype)
-    kept = jnp.where(positive[None], wide > 0, wide < 0)
-    leaks = like(leaks.astype(wide.dtype), wide)
-    return ((leaks + (1 - leaks) * kept) * wide).sum(axis=0).astype(leaf.dtype)
+    positive, negative = jnp.maximum(wide, 0), jnp.minimum(wide, 0)
+    up, down = (weighted_sum(jnp.ones(len(leaf)), part) for part in (positive, negative))
+    size = up - down
+    chosen = up > draws.reshape(size.shape).astype(size.dtype) * size
+    kept = jnp.where(chosen, weighted_sum(1 - leaks, positive), weighted_sum(1 - leaks, negative))
+    return (kept + weighted_sum(leaks, wide)).astype(leaf.dtype)
