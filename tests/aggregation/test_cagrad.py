@@ -7,6 +7,8 @@ import jmeta
 from benchmarks.gradients import cagrad
 from tests.aggregation.hard_cases import CASES, combine_each, distance, rows_of_cases
 
+CAGRAD = jmeta.cagrad(rescale=False)
+
 
 def test_two_orthogonal_tasks_have_a_closed_form(x64):
     """The worse one is the shorter; as far as the ball allows, it is helped alone."""
@@ -22,13 +24,13 @@ def test_two_orthogonal_tasks_have_a_closed_form(x64):
 
 @pytest.mark.parametrize("tasks", [2, 5, 32])
 def test_it_is_the_direction_of_an_exact_solver(x64, tasks):
-    rows = rows_of_cases(tasks, parameters=40)
-    for name, found, of_case in zip(CASES, combine_each(jmeta.cagrad(rescale=False), rows), rows, strict=True):
+    rows = rows_of_cases(tasks)
+    for name, found, of_case in zip(CASES, combine_each(CAGRAD, rows), rows, strict=True):
         # Two gradients that cancel end the path; what is added to the diagonal, 4e-11, lets it go on for the square root of that.
         assert distance(found, cagrad(of_case), of_case) < (2e-5 if name == "two opposite" else 1e-6), name
 
 
-@pytest.mark.parametrize("c", [0.1, 0.5, 0.9, 1.5])
+@pytest.mark.parametrize("c", [0.1, 1.5])
 def test_no_direction_in_the_ball_is_better_for_the_worst_task(x64, c):
     """For whatever weights w of sum 1, none is better than <g_w, g_0> + c |g_0| |g_w|."""
     rows = rows_of_cases(5)[[CASES.index(name) for name in ("random", "two equal", "lengths 1 to 1e4", "in conflict")]]
@@ -45,8 +47,8 @@ def test_no_direction_in_the_ball_is_better_for_the_worst_task(x64, c):
 
 @pytest.mark.parametrize(("dtype", "rounding"), [(np.float64, 1e-9), (np.float32, 1e-5)])
 def test_it_stays_in_the_ball(x64, dtype, rounding):
-    rows = rows_of_cases(8, parameters=40)
-    for found, of_case in zip(combine_each(jmeta.cagrad(rescale=False), rows, dtype), rows, strict=True):
+    rows = rows_of_cases(5)
+    for found, of_case in zip(combine_each(CAGRAD, rows, dtype), rows, strict=True):
         mean = of_case.mean(axis=0)
         assert np.isfinite(found).all()
         assert np.linalg.norm(found - mean) <= 0.5 * np.linalg.norm(mean) + rounding * np.linalg.norm(of_case, axis=1).max()

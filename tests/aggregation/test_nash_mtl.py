@@ -9,13 +9,15 @@ import jmeta
 from benchmarks.gradients import nash_mtl
 from tests.aggregation.hard_cases import CASES, combine_each, distance, rows_of_cases
 
+NASH, UNCUT = jmeta.nash_mtl(), jmeta.nash_mtl(max_norm=None)
+
 SOLVED = [index for index, name in enumerate(CASES) if name != "two opposite"]
 
 
 def test_two_tasks_share_alike(x64):
     """With an angle between them each gets 1 / (|g| sqrt(1 + cos)), and together they are sqrt(2) long."""
     rows = rows_of_cases(2)[[index for index in SOLVED if CASES[index] != "a zero"]]
-    for found, of_case in zip(combine_each(jmeta.nash_mtl(max_norm=None), rows), rows, strict=True):
+    for found, of_case in zip(combine_each(UNCUT, rows), rows, strict=True):
         units = of_case / np.linalg.norm(of_case, axis=1, keepdims=True)
         expected = units.sum(axis=0) / np.sqrt(1 + units[0] @ units[1]) * np.sqrt(np.linalg.norm(of_case @ of_case.T))
         assert distance(found, expected, of_case) < 1e-9
@@ -23,8 +25,8 @@ def test_two_tasks_share_alike(x64):
 
 @pytest.mark.parametrize("tasks", [5, 32])
 def test_it_is_the_bargain_of_an_exact_solver(x64, tasks):
-    rows = rows_of_cases(tasks, parameters=40)[SOLVED]
-    for index, found, of_case in zip(SOLVED, combine_each(jmeta.nash_mtl(), rows), rows, strict=True):
+    rows = rows_of_cases(tasks)[SOLVED]
+    for index, found, of_case in zip(SOLVED, combine_each(NASH, rows), rows, strict=True):
         assert distance(found, nash_mtl(of_case), of_case) < 1e-6, CASES[index]
 
 
@@ -33,8 +35,8 @@ def test_it_is_the_bargain_of_an_exact_solver(x64, tasks):
 def test_no_task_gains_more_than_the_others_lose(x64, dtype, tolerance):
     """Every gradient of weight a reaches 1 / a along the result; a thousand times as long or not."""
     cases = [CASES.index(name) for name in ("random", "lengths 1 to 1e4", "in conflict")]
-    rows = rows_of_cases(6, parameters=40)[cases]
-    for found, of_case in zip(combine_each(jmeta.nash_mtl(max_norm=None), rows, dtype), rows, strict=True):
+    rows = rows_of_cases(5)[cases]
+    for found, of_case in zip(combine_each(UNCUT, rows, dtype), rows, strict=True):
         lengths = np.linalg.norm(of_case, axis=1)
         scaled = found / np.sqrt(np.linalg.norm(of_case @ of_case.T))
         shares = np.linalg.lstsq((of_case / lengths[:, None]).T, scaled, rcond=None)[0]
@@ -44,7 +46,7 @@ def test_no_task_gains_more_than_the_others_lose(x64, dtype, tolerance):
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_where_gradients_cancel_the_others_are_left(x64, dtype):
     rows = np.array([[[2.0, 1.0, 0.0], [-4.0, -2.0, 0.0], [0.0, 0.0, 3.0]], [[1.0, 2.0, 3.0], [-1.0, -2.0, -3.0], [0.0, 0.0, 0.0]]])
-    found, nothing = combine_each(jmeta.nash_mtl(), rows, dtype)
+    found, nothing = combine_each(NASH, rows, dtype)
     np.testing.assert_allclose(found, [0.0, 0.0, 1.0], atol=1e-2 if dtype == np.float32 else 1e-6)
     np.testing.assert_allclose(nothing, 0, atol=1e-2 if dtype == np.float32 else 1e-6)
 
@@ -54,7 +56,7 @@ def test_a_long_result_is_cut_and_a_short_one_is_not(x64):
     assert np.linalg.norm(combine_each(jmeta.nash_mtl(max_norm=0.3), rows)) == pytest.approx(0.3)
     short = 1e-3 * rows
     expected = np.sqrt(3 * np.linalg.norm(short[0] @ short[0].T))
-    assert np.linalg.norm(combine_each(jmeta.nash_mtl(), short)) == pytest.approx(expected)
+    assert np.linalg.norm(combine_each(NASH, short)) == pytest.approx(expected)
 
 
 def run(aggregator, rows, present):

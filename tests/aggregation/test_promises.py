@@ -89,6 +89,14 @@ def by_lengths(power):
     return weights
 
 
+def of_length_one(gramian, present, key):
+    """Unit gradients, added up and cut to length 1: no gradient's length matters."""
+    lengths = jnp.sqrt(jnp.diagonal(gramian))
+    weights = jnp.where(lengths > 0, 1 / jnp.where(lengths > 0, lengths, 1), 0)
+    square = weights @ gramian @ weights
+    return weights / jnp.sqrt(jnp.where(square > 1e-6, square, 1))
+
+
 def shortest(gramian, present, key):
     """The shortest gradient alone."""
     lengths = jnp.where(present, jnp.diagonal(gramian), jnp.inf)
@@ -157,6 +165,11 @@ MUTANTS = {
         weighted(lambda gramian, present, key: 1 / jnp.maximum(jnp.sqrt(jnp.diagonal(gramian)), 1e-6)),
         "combine must give the gradient of a task that is alone",
     ),
+    "a direction of its own": (
+        weighted(lambda gramian, present, key: -present.astype(gramian.dtype)),
+        "combine must give the gradient of a task that is alone, unless own_length",
+        {"own_length": True},
+    ),
     "absent tasks are counted": (weighted(mean_of_all), "combine must give the gradient of a task that is alone|absent"),
     "the mean of nobody": (
         stateless(
@@ -207,6 +220,11 @@ MUTANTS = {
         weighted(by_lengths(1)),
         "combine must be linear under scaling of the gradients",
         {"linear_under_scaling": True},
+    ),
+    "a length of 1": (
+        weighted(of_length_one),
+        "combine must be linear under scaling of the gradients",
+        {"own_length": True, "linear_under_scaling": True},
     ),
     "a pair that hides the others": (
         weighted(shortest),
