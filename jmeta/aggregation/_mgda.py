@@ -61,6 +61,6 @@ def _nearest_to_zero(gramian: jax.Array, present: jax.Array) -> jax.Array:
     smallest = jnp.where(squares > 0, squares, jnp.inf).min()
     shift = jnp.where(jnp.isfinite(smallest), smallest, 1)
     raised = directions(jnp.where(present[:, None] & present[None], gramian + shift, 0))
-    combined = raised.inverse * non_negative(raised.cosines, jnp.where(present, jnp.sqrt(shift) * raised.inverse, -1))
+    combined = raised.inverse * non_negative(raised.cosines, jnp.sqrt(shift) * raised.inverse)
     total = combined.sum()
     return combined / jnp.where(total > 0, total, 1)
