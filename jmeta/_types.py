@@ -190,10 +190,13 @@ class Aggregator(NamedTuple):
       init: ``(tasks) -> state``; ``tasks`` is their number, or their names in the order of the gradients.
       combine: ``(gradients, state, *, losses [tasks], present [tasks], key) -> (gradient, state)``; incoming leaves
         ``[tasks, ...]``, outgoing ones without that axis. An absent task has a gradient of zeros and says nothing.
+      weigh: where the gradient is a sum weighted by what the Gramian says, how the weights are made:
+        ``(gramian [tasks, tasks], state, *, losses, present, key) -> (weights [tasks], state)``.
     """
 
     init: Callable[[Tasks], Any]
     combine: Callable[..., tuple[Params, Any]]
+    weigh: Callable[..., tuple[jax.Array, Any]] | None = None
 
 
 class Aggregation(NamedTuple):

@@ -1,13 +1,15 @@
-"""Checks for the author of a new algorithm: what every learner promises, and gradients against central differences."""
+"""Checks for the author of a new algorithm: what learners and aggregators promise, and gradients against central differences."""
 
 from typing import Any
 
 import jax
 import numpy as np
 
+from jmeta import _aggregator_promises as aggregator_promises
 from jmeta import _promises as promises
+from jmeta._aggregator_trials import Trial
 from jmeta._trials import begin, flat
-from jmeta._types import Learner, LossFn, Objective, Params, Sampler
+from jmeta._types import Aggregator, Learner, LossFn, Objective, Params, Sampler
 
 
 def check_learner(
@@ -64,6 +66,64 @@ def check_learner(
     promises.check_path(trial)
     promises.check_keys_of_steps(trial)
     promises.check_tasks(trial)
+
+
+def check_aggregator(
+    aggregator: Aggregator,
+    *,
+    draws: bool = False,
+    own_length: bool = False,
+    permutation_equivariant: bool = True,
+    non_conflicting: bool = False,
+    linear_under_scaling: bool = False,
+    strongly_stationary: bool = False,
+    tolerance: float = 1e-4,
+) -> None:
+    """Checks what every aggregator promises, and what is claimed of this one, over three steps with four tasks.
+
+    - A gradient like that of one task, each leaf in its own type and rounded once, and a state that can be carried.
+    - A pure function, the same whenever it is traced; where it weighs by the Gramian, ``weigh`` and ``combine`` say the same.
+    - Finite results and states for gradients that are zero, equal, opposite, nearly so, of lengths from 1 to 10,000, very long and
+      very short.
+    - The gradient of a task that is alone, at least in direction.
+    - Absent tasks that are as if they were not there, whose state stays; zeros where all are absent.
+    - No dependence on how parameters are divided into leaves, nor on a key unless it draws.
+
+    The names of the claims are those of Quinton and Rey (2024, 2406.16232) and of TorchJD. They hold in whatever state.
+
+    Args:
+      aggregator: of any number of tasks.
+      draws: whether it draws random numbers; of such an aggregator what is the same for other tasks, orders or leaves is the mean
+        over keys.
+      own_length: whether the result has a length of its own, so that of a task that is alone it keeps the direction only.
+      permutation_equivariant: whether it treats tasks alike, whatever their order.
+      non_conflicting: whether its product with the gradient of every task is at least 0.
+      linear_under_scaling: whether it is linear in positive factors of the gradients, one factor a task.
+      strongly_stationary: whether it is 0 only where the gradients cancel under weights that are all positive.
+      tolerance: the largest difference between equal quantities, relative to one plus their norm, and the largest conflict,
+        relative to the lengths of the gradients.
+
+    Raises:
+      ValueError: for the first promise or claim that is broken.
+    """
+    trial = Trial(aggregator, draws, tolerance)
+    aggregator_promises.check_shapes(trial)
+    aggregator_promises.check_keys(trial)
+    aggregator_promises.check_purity(trial)
+    aggregator_promises.check_one_task(trial, own_length=own_length)
+    aggregator_promises.check_absence(trial)
+    aggregator_promises.check_finite(trial)
+    aggregator_promises.check_leaves(trial)
+    aggregator_promises.check_types(trial)
+    claims = {
+        aggregator_promises.check_order: permutation_equivariant,
+        aggregator_promises.check_non_conflicting: non_conflicting,
+        aggregator_promises.check_linear_under_scaling: linear_under_scaling,
+        aggregator_promises.check_strongly_stationary: strongly_stationary,
+    }
+    for check, claimed in claims.items():
+        if claimed:
+            check(trial)
 
 
 def check_gradient(

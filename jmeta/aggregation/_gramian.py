@@ -45,14 +45,16 @@ def weighted_by_gramian(weigh: Weigh, init: Callable[[Tasks], Any] = lambda task
 
     def combine(gradients: Any, state: Any, *, losses: jax.Array, present: jax.Array, key: jax.Array) -> tuple[Any, Any]:
         weights, state = weigh(gramian(gradients), state, losses=losses, present=present, key=key)
+        return jax.tree.map(lambda leaf: weighted_sum(weights, leaf), gradients), state
 
-        def weighted(leaf: jax.Array) -> jax.Array:
-            wide = leaf.astype(jnp.promote_types(leaf.dtype, weights.dtype))
-            return jnp.tensordot(weights, wide, axes=1).astype(leaf.dtype)
+    return Aggregator(init, combine, weigh)
 
-        return jax.tree.map(weighted, gradients), state
 
-    return Aggregator(init, combine)
+def weighted_sum(weights: jax.Array, leaf: jax.Array) -> jax.Array:
+    """Adds up a leaf ``[tasks, ...]`` with weights ``[tasks]``, in float32 at least, and rounds to the type of the leaf once."""
+    # A product runs at the rate of memory on every device; on the CPU a sum over the first axis is 30 times slower.
+    wide = leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
+    return jnp.tensordot(weights.astype(wide.dtype), wide, axes=1, precision="highest").astype(leaf.dtype)
 
 
 def _products(rows: jax.Array) -> jax.Array:

@@ -6,30 +6,29 @@ import jax
 import jax.numpy as jnp
 
 from jmeta._types import Aggregator
+from jmeta.aggregation._gramian import weighted_sum
 
 
 # The public names are those of the arithmetic, like jnp.sum.
 def sum() -> Aggregator:  # noqa: A001
-    """Adds up the gradients ``[tasks, ...]`` of all tasks."""
+    """Adds up the gradients ``[tasks, ...]`` of all tasks: permutation-equivariant, linear under scaling, strongly stationary."""
 
     def combine(gradients: Any, state: Any, *, losses: jax.Array, present: jax.Array, key: jax.Array) -> tuple[Any, Any]:
         del losses, present, key
-        return jax.tree.map(lambda gradient: gradient.sum(axis=0), gradients), state
+        return jax.tree.map(lambda leaf: weighted_sum(jnp.ones(len(leaf)), leaf), gradients), state
 
     return Aggregator(lambda tasks: (), combine)
 
 
 def mean() -> Aggregator:
-    """Averages the gradients ``[tasks, ...]`` of the tasks that are present."""
+    """Averages the gradients ``[tasks, ...]`` of the tasks that are present.
+
+    Permutation-equivariant, linear under scaling, strongly stationary.
+    """
 
     def combine(gradients: Any, state: Any, *, losses: jax.Array, present: jax.Array, key: jax.Array) -> tuple[Any, Any]:
         del losses, key
-        count = jnp.maximum(present.sum(), 1)
-
-        def averaged(leaf: jax.Array) -> jax.Array:
-            total = leaf.sum(axis=0, dtype=jnp.promote_types(leaf.dtype, jnp.float32))
-            return (total / count).astype(leaf.dtype)
-
-        return jax.tree.map(averaged, gradients), state
+        weights = present / jnp.maximum(present.sum(), 1)
+        return jax.tree.map(lambda leaf: weighted_sum(weights, leaf), gradients), state
 
     return Aggregator(lambda tasks: (), combine)

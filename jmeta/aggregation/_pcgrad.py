@@ -16,6 +16,8 @@ def pcgrad(*, shuffle: bool = True) -> Aggregator:
 
     .. math:: g_i' \leftarrow g_i' - \frac{\langle g_i', g_j \rangle}{|g_j|^2} g_j
 
+    Shuffled it is permutation-equivariant in distribution; linear under scaling, strongly stationary.
+
     Args:
       shuffle: go through the other tasks in a random order for each task, as the paper does; False takes the task order.
 
