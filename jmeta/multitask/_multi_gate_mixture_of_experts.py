@@ -1,7 +1,7 @@
 """Multi-gate mixture of experts, MMoE: experts for all tasks, and for each a gate of its own.
 
-Ma, Zhao, Yi, Chen, Hong and Chi, 2018, *Modeling Task Relationships in Multi-task Learning with Multi-gate Mixture-of-Experts*, KDD,
-equations 5 and 6.
+Ma, Zhao, Yi, Chen, Hong and Chi, 2018, *Modeling Task Relationships in Multi-task Learning with Multi-gate Mixture-of-Experts*,
+KDD, equations 5 and 6.
 """
 
 from collections.abc import Mapping

@@ -68,8 +68,8 @@ def progressive_layered_extraction(
     def init(key: jax.Array, x: dict[str, Any]) -> EncoderHead:
         given, lower, gates = x, [], dict.fromkeys(names, ())
         *lower_keys, last_key = jax.random.split(key, last + 1)
-        for depth, level_key in enumerate(lower_keys):
-            level_key, gate_key, shape_key = jax.random.split(level_key, 3)
+        for depth, lower_key in enumerate(lower_keys):
+            level_key, gate_key, shape_key = jax.random.split(lower_key, 3)
             like, common, parts = experts_of(depth, level_key, given)
             if depth == last - 1:
                 gates = {name: part.gate for name, part in parts.items()}

@@ -1,7 +1,7 @@
 """Soft parameter sharing: networks of their own, tied by a penalty.
 
-Regularised multi-task learning (Evgeniou and Pontil, 2004, KDD): the sum of the losses and :math:`\\lambda R(\\Theta)`. Distances
-between towers as in Duong, Cohn, Bird and Cook (2015, ACL); the trace norm as in Yang and Hospedales (2017, 1606.04038), equation 2.
+Regularised multi-task learning, the sum of the losses and a penalty (Evgeniou and Pontil, 2004, KDD). Distances between towers as
+in Duong, Cohn, Bird and Cook (2015, ACL); the trace norm as in Yang and Hospedales (2017, 1606.04038), equation 2.
 """
 
 import itertools
@@ -28,7 +28,7 @@ def soft_parameter_sharing(
     r"""Ties the towers of :func:`jmeta.multitask.independent_networks` by a penalty, :math:`\lambda R(\theta_1, \dots, \theta_K)`.
 
     It comes before the optimiser and after whatever weighs or combines losses:
-    ``optax.chain(soft_parameter_sharing(distance_to_mean, 0.1), optax.adam(1e-3))``. One tower alone is tied to nothing by distances.
+    ``optax.chain(soft_parameter_sharing(distance_to_mean, 0.1), optax.adam(1e-3))``. Distances tie one tower alone to nothing.
 
     Args:
       penalty: ``{name: tower} -> scalar``, such as :func:`distance_to_mean`, :func:`distance_between`, :func:`trace_norm`, or
@@ -106,6 +106,5 @@ def _check_alike(towers: Towers) -> None:
     for name, tower in others:
         same = jax.tree.structure(tower) == jax.tree.structure(like)
         if not same or any(a.shape != b.shape for a, b in zip(*map(jax.tree.leaves, (tower, like)), strict=True)):
-            raise ValueError(
-                f"towers must have one structure to be tied; got {kinds(tower)} of {name} and {kinds(like)} of {first}."
-            )
+            got = f"{kinds(tower)} of {name} and {kinds(like)} of {first}"
+            raise ValueError(f"towers must have one structure to be tied; got {got}.")

@@ -30,19 +30,9 @@ def unit_labels(params: EncoderHead) -> EncoderHead:
     """
     if not isinstance(params, EncoderHead) or not isinstance(params.encoder, Stitched):
         raise ValueError(f"params must be those of cross-stitch or sluice networks; got {type(params).__name__}.")
-    shared = Stitched(
-        *(jax.tree.map(lambda leaf, label=label: label, part) for part, label in zip(params.encoder, LABELS, strict=True))
-    )
-    heads = {
-        name: EncoderHead(
-            *(jax.tree.map(lambda leaf, label=label: label, part) for part, label in zip(own, LABELS[::-1], strict=True))
-        )
-        for name, own in params.head.items()
-    }
+    shared = Stitched(_labelled(params.encoder.towers, "weights"), _labelled(params.encoder.units, "units"))
+    heads = {name: EncoderHead(_labelled(own, "units"), _labelled(head, "weights")) for name, (own, head) in params.head.items()}
     return EncoderHead(shared, heads)
-
-
-LABELS = ("weights", "units")
 
 
 def init_towers(stages: Sequence[Model], key: jax.Array, x: Mapping[str, Any]) -> tuple[dict[str, list[Params]], list[jax.Array]]:
@@ -54,9 +44,8 @@ def init_towers(stages: Sequence[Model], key: jax.Array, x: Mapping[str, Any]) -
     (first, like), *others = x.items()
     for name, given in others:
         if _row(given) != _row(like):
-            raise ValueError(
-                f"inputs must have one shape to go through all towers; got {kinds(given)} of {name} and {kinds(like)} of {first}."
-            )
+            got = f"{kinds(given)} of {name} and {kinds(like)} of {first}"
+            raise ValueError(f"inputs must have one shape to go through all towers; got {got}.")
     towers, outputs = {}, []
     for name, tower_key in zip(x, jax.random.split(key, len(x)), strict=True):
         towers[name], outputs = init_stages("stages", stages, tower_key, like)
@@ -66,7 +55,7 @@ def init_towers(stages: Sequence[Model], key: jax.Array, x: Mapping[str, Any]) -
     return towers, outputs
 
 
-def weighted_sum(weights: jax.Array, streams: Mapping[str, jax.Array]) -> jax.Array:
+def weighted_sum(weights: jax.Array, streams: Mapping[Any, jax.Array]) -> jax.Array:
     """Adds up streams ``[n, ..., channels]``, each times its row of ``weights [tasks, channels or 1]``."""
     terms = []
     for at, stream in enumerate(streams.values()):
@@ -86,3 +75,7 @@ def check_share(name: str, value: float) -> None:
 
 def _row(x: Any) -> Any:
     return jax.tree.structure(x), [shape[1:] for shape in map(shapes, jax.tree.leaves(x))]
+
+
+def _labelled(tree: Params, label: str) -> Any:
+    return jax.tree.map(lambda leaf: label, tree)
