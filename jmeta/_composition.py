@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jmeta._types import EncoderHead, Key, Mask, Model, Params
-from jmeta._validation import first_line, kinds
+from jmeta._validation import check_model, first_line, kinds
 
 
 def compose(encoder: Model, head: Model) -> Model:
@@ -83,7 +83,7 @@ def fitted(name: str, before: str, model: Model, key: jax.Array, x: Any) -> tupl
     try:
         params = model.init(key, x)
         return params, outputs_like(model.apply, params, x)
-    except (TypeError, ValueError) as error:
+    except (IndexError, TypeError, ValueError) as error:
         raise ValueError(f"{name} must take what {before} gives, {kinds(x)}; got an error: {first_line(error)}") from error
 
 
@@ -100,18 +100,6 @@ def check_models(name: str, models: Any) -> tuple[Model, ...]:
     for at, model in enumerate(models):
         check_model(f"{name}[{at}]", model)
     return tuple(models)
-
-
-def check_model(name: str, model: Any) -> None:
-    """Checks that a model is one, and not a module of a library.
-
-    Raises:
-      ValueError: if it is not.
-    """
-    if not isinstance(model, Model):
-        raise ValueError(
-            f"{name} must be a Model; got {type(model).__name__}: make one by from_linen, from_nnx, from_equinox or from_functions."
-        )
 
 
 def check_encoder_head(model: Any) -> None:

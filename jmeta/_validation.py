@@ -9,7 +9,6 @@ import numpy as np
 import optax
 from jax.core import Tracer
 
-from jmeta._composition import check_model
 from jmeta._rows import fill
 from jmeta._types import Batch, Episode, Learner, LossFn, Model, Params
 from jmeta.metrics import accuracy, negative_log_likelihood
@@ -215,6 +214,18 @@ def check_positive(**values: Any) -> None:
     for name, value in values.items():
         if not isinstance(value, Tracer) and not value > 0:
             raise ValueError(f"{name} must be positive; got {value!r}.")
+
+
+def check_model(name: str, model: Any) -> None:
+    """Checks that a model is one, and not a module of a library.
+
+    Raises:
+      ValueError: if it is not.
+    """
+    if not isinstance(model, Model):
+        raise ValueError(
+            f"{name} must be a Model; got {type(model).__name__}: make one by from_linen, from_nnx, from_equinox or from_functions."
+        )
 
 
 def kinds(tree: Any) -> str:

@@ -88,10 +88,23 @@ BROKEN = dict(
 ELSEWHERE = {("imtl_g", STATIONARY)}
 MULTITASK = {
     "hard_parameter_sharing": jmeta.hard_parameter_sharing,
+    "independent_networks": jmeta.independent_networks,
+    "cross_stitch_networks": lambda encoder, tasks: jmeta.cross_stitch_networks([encoder, linear(4)], tasks),
+    "sluice_networks": lambda encoder, tasks: jmeta.sluice_networks([encoder, linear(4)], tasks, diagonal=0.8),
+    "multi_task_attention_network": lambda encoder, tasks: jmeta.multi_task_attention_network([encoder, linear(4)], tasks),
+    "multi_gate_mixture_of_experts": lambda encoder, tasks: jmeta.multi_gate_mixture_of_experts(encoder, tasks, num_experts=3),
+    "customized_gate_control": jmeta.customized_gate_control,
+    "customized_gate_control without own experts": lambda encoder, tasks: jmeta.customized_gate_control(encoder, tasks, own=0),
+    "progressive_layered_extraction of one level": lambda encoder, tasks: jmeta.progressive_layered_extraction([encoder], tasks),
+    "progressive_layered_extraction": lambda encoder, tasks: jmeta.progressive_layered_extraction(
+        [encoder] + 2 * [linear(4)], tasks
+    ),
+    "task_conditioned_film": lambda encoder, tasks: jmeta.task_conditioned_film([encoder, linear(4)], tasks),
     "multitask_model with scales of its own": trunks.scaled,
     "multitask_model without common features": trunks.conditioned,
 }
-WITHOUT_FEATURES = {"multitask_model without common features"}
+# Nothing is computed once for all tasks.
+WITHOUT_FEATURES = {"independent_networks", "task_conditioned_film", "multitask_model without common features"}
 
 
 def rows_of(tree, index):
@@ -111,7 +124,7 @@ def test_an_aggregator_keeps_its_promises_and_what_is_claimed_of_it_and_no_more(
                 BROKEN[claim](Trial(aggregator, known.get("draws", False), 1e-5))
 
 
-@pytest.mark.parametrize("name", AGGREGATORS.keys() & vars(aggregation).keys() - {"cr_mogm"})
+@pytest.mark.parametrize("name", sorted(AGGREGATORS.keys() & vars(aggregation).keys() - {"cr_mogm"}))
 def test_an_aggregator_s_docstring_says_what_is_claimed(name):
     said = getattr(aggregation, name).__doc__.lower().replace("-", "_").replace(" ", "_")
     assert {claim for claim in CLAIMS if claim in said} == AGGREGATORS[name][1]
@@ -300,7 +313,7 @@ MAKES = (jmeta.Learner, jmeta.MultitaskModel, jmeta.Weighting, jmeta.Aggregator)
 # An aggregator or a model is made with them; they are none themselves.
 TOOLS = {"multitask_model", "weighted_by_gramian"}
 # Nobody wrote a paper about them.
-PLAIN = {"equal_weighting", "mean", "sum"}
+PLAIN = {"equal_weighting", "independent_networks", "mean", "sum"}
 
 
 def algorithms():

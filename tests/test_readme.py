@@ -15,7 +15,7 @@ ALGORITHMS = sorted(
     str(path.relative_to(ROOT))
     for family in ("optimization_based", "metric_based", "multitask", "weighting", "aggregation")
     for path in (ROOT / "jmeta" / family).glob("_[a-z]*.py")
-    if path.stem not in ("_aggregate", "_evaluation", "_gramian", "_multitask", "_solvers", "_stages", "_experts")
+    if path.stem not in ("_aggregate", "_evaluation", "_gramian", "_multitask", "_solvers", "_experts", "_spectrum", "_towers")
 )
 
 

@@ -1,6 +1,6 @@
-"""Customized gate control, CGC: experts for all tasks, and experts of each task.
+"""Customized gate control, CGC (Tang, Liu, Zhao and Gong, 2020): experts for all tasks, and experts of each task.
 
-Tang, Liu, Zhao and Gong, 2020, *Progressive Layered Extraction (PLE): A Novel Multi-Task Learning (MTL) Model for Personalized
+*Progressive Layered Extraction (PLE): A Novel Multi-Task Learning (MTL) Model for Personalized
 Recommendations*, RecSys, section 4.1.
 """
 
@@ -9,9 +9,8 @@ from typing import Any
 
 import jax
 
-from jmeta._composition import check_model
 from jmeta._types import EncoderHead, Key, Mask, Model, Params
-from jmeta._validation import check_counts
+from jmeta._validation import check_counts, check_model
 from jmeta.multitask._experts import Gate, extracted, init_experts, init_gated, linear_gate, run_experts
 from jmeta.multitask._multitask import MultitaskModel, Task, Trunk, multitask_model
 

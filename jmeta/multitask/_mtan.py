@@ -1,5 +1,6 @@
 """Multi-task attention network, MTAN (Liu, Johns and Davison, 2019, 1803.10704), section 3.1: masks on the stages of an encoder."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -82,8 +83,9 @@ def _modules(found: jax.Array, width: int) -> tuple[Model, Model]:
     from flax import linen
 
     channels, spatial = found.shape[-1], found.ndim - 2
-    mask = linen.Sequential([linen.Dense(width), linen.relu, linen.Dense(channels), linen.sigmoid])
-    onward = linen.Conv(channels, (3,) * spatial) if spatial else linen.Dense(channels)
+    dense = functools.partial(linen.Dense, param_dtype=found.dtype)
+    mask = linen.Sequential([dense(width), linen.relu, dense(channels), linen.sigmoid])
+    onward = linen.Conv(channels, (3,) * spatial, param_dtype=found.dtype) if spatial else dense(channels)
     return from_linen(mask), from_linen(linen.Sequential([onward, linen.relu]))
 
 

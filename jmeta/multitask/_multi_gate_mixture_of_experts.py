@@ -1,7 +1,6 @@
-"""Multi-gate mixture of experts, MMoE: experts for all tasks, and for each a gate of its own.
+"""Multi-gate mixture of experts, MMoE (Ma, Zhao, Yi, Chen, Hong and Chi, 2018): common experts, and a gate for each task.
 
-Ma, Zhao, Yi, Chen, Hong and Chi, 2018, *Modeling Task Relationships in Multi-task Learning with Multi-gate Mixture-of-Experts*,
-KDD, equations 5 and 6.
+*Modeling Task Relationships in Multi-task Learning with Multi-gate Mixture-of-Experts*, KDD, equations 5 and 6.
 """
 
 from collections.abc import Mapping
@@ -9,9 +8,8 @@ from typing import Any
 
 import jax
 
-from jmeta._composition import check_model
 from jmeta._types import EncoderHead, Key, Mask, Model, Params
-from jmeta._validation import check_counts
+from jmeta._validation import check_counts, check_model
 from jmeta.multitask._experts import Gate, init_experts, linear_gate, mixed, run_experts
 from jmeta.multitask._multitask import MultitaskModel, Task, Trunk, multitask_model
 

@@ -1,6 +1,6 @@
-"""Progressive layered extraction, PLE: common experts and experts of each task, that part level by level.
+"""Progressive layered extraction, PLE (Tang, Liu, Zhao and Gong, 2020): common and own experts that part level by level.
 
-Tang, Liu, Zhao and Gong, 2020, *Progressive Layered Extraction (PLE): A Novel Multi-Task Learning (MTL) Model for Personalized
+*Progressive Layered Extraction (PLE): A Novel Multi-Task Learning (MTL) Model for Personalized
 Recommendations*, RecSys, section 4.2.
 
 There is no code of the authors; LibMTL's has neither the shared gate nor experts that are given the common features.

@@ -52,7 +52,8 @@ def soft_parameter_sharing(
 
 def distance_between(towers: Towers) -> jax.Array:
     r"""Adds up the squared distances of all pairs, :math:`\sum_{i<j} \lVert \theta_i - \theta_j \rVert^2`."""
-    return jnp.asarray(sum(optax.tree.norm(_minus(*pair), squared=True) for pair in itertools.combinations(towers.values(), 2)))
+    pairs = itertools.combinations(towers.values(), 2)
+    return sum((optax.tree.norm(_minus(*pair), squared=True) for pair in pairs), jnp.zeros(()))
 
 
 def distance_to_mean(towers: Towers) -> jax.Array:
@@ -61,7 +62,7 @@ def distance_to_mean(towers: Towers) -> jax.Array:
     That is a K-th of :func:`distance_between`, and grows linearly with the number of tasks.
     """
     mean = jax.tree.map(lambda *leaves: sum(leaves[1:], leaves[0]) / len(leaves), *towers.values())
-    return jnp.asarray(sum(optax.tree.norm(_minus(tower, mean), squared=True) for tower in towers.values()))
+    return sum((optax.tree.norm(_minus(tower, mean), squared=True) for tower in towers.values()), jnp.zeros(()))
 
 
 def trace_norm(towers: Towers) -> jax.Array:

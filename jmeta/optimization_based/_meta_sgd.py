@@ -5,10 +5,9 @@ import jax.numpy as jnp
 import optax
 
 from jmeta._adjoints import Adjoint
-from jmeta._composition import check_model
 from jmeta._learners import from_params, gradient_based, predict_with
 from jmeta._types import Episode, Learner, LossFn, Model, Params
-from jmeta._validation import checked_init
+from jmeta._validation import check_model, checked_init
 
 
 def meta_sgd(
