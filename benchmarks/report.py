@@ -47,7 +47,7 @@ def page() -> str:
     errors = [result for result in results if result["metric"] != "accuracy"]
     accuracies = [result for result in results if result["metric"] == "accuracy"]
     parts = [HEAD, command_table(), *error_table(errors), *accuracy_table(accuracies), origins(results), *defaults_table()]
-    return "\n\n".join([*parts, *speed_tables(), *regression_table(), others()]) + "\n"
+    return "\n\n".join([*parts, *speed_tables(), *regression_table(), *agreement_table(), others()]) + "\n"
 
 
 def command_table() -> str:
@@ -141,6 +141,30 @@ def regression_table() -> list[str]:
         exact = [f"{result[f'{what}_ratio']:.3f}" for what in ("flops", "memory")]
         lines.append(f"| {' | '.join([job, *pairs, *exact, ' over '.join(reversed(result['revisions']))])} |")
     return ["\n".join([*lines, "", "Medians of ratios in turn, with their standard errors."])] if found else []
+
+
+def agreement_table() -> list[str]:
+    """Makes the table of aggregators: how far ours and TorchJD's are from one another and from exact solutions, at worst."""
+    path = RESULTS / "agreement.json"
+    found = json.loads(path.read_text()) if path.exists() else {}
+    columns = ("torchjd to ours", "torchjd, tightened to ours", "ours to exact", "torchjd to exact", "torchjd, tightened to exact")
+    lines = [f"| aggregator | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    for name, result in found.items():
+        lines.append(f"| {name} | {' | '.join(worst(result['situations'], text) for text in columns)} |")
+    note = (
+        "The largest difference over the length of the result, in float64, of 2 to 32 gradients, and where that is; tightened "
+        "are TorchJD's options."
+    )
+    return ["\n".join([*lines, "", note])] if found else []
+
+
+def worst(situations: dict[str, Any], text: str) -> str:
+    """Finds the largest of a difference over situations, and where it is."""
+    known = {name: measured[text] for name, measured in situations.items() if measured.get(text) is not None}
+    failed = sum(measured.get(f"{text}, failed", 0) for measured in situations.values())
+    where = max(known, key=known.__getitem__, default=None)
+    cell = "" if where is None else f"{known[where]:.0e}" + (f" ({where})" if known[where] > 1e-6 else "")
+    return f"{cell}, {failed} failed" if failed else cell
 
 
 def others() -> str:

@@ -1,10 +1,16 @@
 """What is measured, what the project wants of it, and what others have published."""
 
+from benchmarks.peers.works import AGGREGATORS
+
 COMMANDS = (
     (
         "accuracy JOB",
         "errors and accuracies beside published ones: parameters chosen on validation tasks, 1,000 test episodes, 95 % intervals "
         "over episodes, one training seed",
+    ),
+    (
+        "aggregators",
+        "how far our aggregators are from TorchJD's, and both from exact solutions, where gradients are hard to combine",
     ),
     ("defaults", "every default of `jmeta train`, to its end"),
     (
@@ -32,12 +38,8 @@ WANTED |= {
     for peer in ("torch", "torch.func", "learn2learn", "higher", "torchopt")
 }
 WANTED |= {(f"omniglot-maml-{steps}", "jax-lax.conv-vmap"): "20" for steps in (1, 5)}
-WANTED |= {
-    ("prototypical", "torch"): "1.2",
-    ("pcgrad-4", "torchjd"): "1",
-    ("pcgrad-16", "torchjd"): "1",
-    ("pcgrad-64", "torchjd"): "2",
-}
+WANTED |= {(f"{aggregator}-{tasks}", "torchjd"): "1" for aggregator in AGGREGATORS for tasks in (4, 16, 64)}
+WANTED |= {("prototypical", "torch"): "1.2", ("pcgrad-64", "torchjd"): "2"}
 # Text, question and figure in speed-DEVICE.json, and what the project wants of it, if anything.
 FIGURES = (
     ("time against tasks, 4 to 64: exponent", "growth-tasks", "slope", "at most 1.05"),

@@ -68,7 +68,7 @@ def test_the_committed_rows_are_sound():
         for row in found:
             assert row["work"] in works.WORKS
             assert row["rounds"] >= 3
-            assert row["gradient_difference"] <= works.TOLERANCE
+            assert row["gradient_difference"] <= works.WORKS[row["work"]].get("tolerance", works.TOLERANCE)
             assert {"jax", "torch", "jmeta"} <= set(row["versions"])
 
 
@@ -139,7 +139,12 @@ def test_a_plot_shows_the_ratio_its_range_and_what_is_wanted(tmp_path, monkeypat
     monkeypatch.setattr(plots, "RESULTS", tmp_path)
     monkeypatch.setattr(plots, "PLOTS", tmp_path / "plots")
     plots.main()
-    assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == ["fit-cpu.svg", "growth-tasks-cpu.svg", "pcgrad-cpu.svg"]
+    assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == [
+        "aggregators-cpu.svg",
+        "fit-cpu.svg",
+        "growth-tasks-cpu.svg",
+        "pcgrad-cpu.svg",
+    ]
     from matplotlib.figure import Figure
 
     axes = Figure().subplots()

@@ -44,7 +44,7 @@ class PlainEncoder(nn.Module):
 
 def prepare(work: dict[str, Any], data: str | None) -> Prepared:
     """Builds a work; ``data`` is a folder with Omniglot, None draws random images."""
-    return {"maml": maml, "prototypical": prototypical, "pcgrad": surgery}[work["kind"]](work, data)
+    return {"maml": maml, "prototypical": prototypical, "aggregation": aggregation}[work["kind"]](work, data)
 
 
 def maml(work: dict[str, Any], data: str | None) -> Prepared:
@@ -81,28 +81,46 @@ def prototypical(work: dict[str, Any], data: str | None) -> Prepared:
     return Prepared(own, {}, arrays_of(work, params, episodes))
 
 
-def surgery(work: dict[str, Any], data: str | None) -> Prepared:
-    """Builds gradient surgery over correlated gradients ``[tasks, parameters]``."""
+# How each is made for a number of tasks: as it is timed against TorchJD, and, where it draws, as it is compared.
+AGGREGATORS: dict[str, Callable[..., jmeta.Aggregator]] = {
+    "pcgrad": lambda tasks, shuffle: jmeta.pcgrad(shuffle=shuffle),
+    "gradvac": lambda tasks, shuffle: jmeta.gradvac(shuffle=shuffle),
+    "graddrop": lambda tasks, shuffle: jmeta.graddrop(),
+    "imtl_g": lambda tasks, shuffle: jmeta.imtl_g(),
+    "aligned_mtl": lambda tasks, shuffle: jmeta.aligned_mtl(preference=1 / tasks),
+    "mgda": lambda tasks, shuffle: jmeta.mgda(),
+    "cagrad": lambda tasks, shuffle: jmeta.cagrad(rescale=False),
+    "nash_mtl": lambda tasks, shuffle: jmeta.nash_mtl(),
+    "upgrad": lambda tasks, shuffle: jmeta.upgrad(),
+    "dual_projection": lambda tasks, shuffle: jmeta.dual_projection(),
+    "fairgrad": lambda tasks, shuffle: jmeta.fairgrad(),
+}
+
+
+def aggregation(work: dict[str, Any], data: str | None) -> Prepared:
+    """Builds an aggregator over correlated gradients ``[tasks, parameters]``."""
     del data
     generator = np.random.default_rng(0)
     shared = generator.standard_normal((8, work["parameters"]), np.float32)
     gradients = generator.standard_normal((work["tasks"], 8), np.float32) @ shared
     gradients += generator.standard_normal(gradients.shape, np.float32)
     matrix, key = jnp.asarray(gradients), jax.random.key(0)
-
-    def aggregation(*, shuffle: bool) -> Callable[[], jax.Array]:
-        aggregator, tasks = jmeta.pcgrad(shuffle=shuffle), work["tasks"]
-
-        @jax.jit
-        def combine(matrix: jax.Array, key: jax.Array) -> jax.Array:
-            known = {"losses": jnp.ones(tasks), "present": jnp.ones(tasks, bool), "key": key}
-            return aggregator.combine(matrix, aggregator.init(tasks), **known)[0]
-
-        return lambda: combine(matrix, key)
-
     # Both sides draw random orders when timed; they are compared in the order of the tasks.
-    in_task_order = aggregation(shuffle=False)
-    return Prepared(Contender(lambda: [np.asarray(in_task_order())], aggregation(shuffle=True)), {}, {"gradients": gradients})
+    compared, timed = (aggregate_with(work["aggregator"], work["tasks"], shuffle=shuffle) for shuffle in (False, True))
+    run = Contender(lambda: [np.asarray(compared(matrix, key))], lambda: timed(matrix, key))
+    return Prepared(run, {}, {"gradients": gradients, "draws": np.asarray(jax.random.uniform(key, matrix.shape[1:]))})
+
+
+def aggregate_with(name: str, tasks: int, *, shuffle: bool) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """Compiles an aggregator of gradients ``[tasks, parameters]``, in the state in which it starts."""
+    aggregator = AGGREGATORS[name](tasks, shuffle)
+
+    @jax.jit
+    def combine(matrix: jax.Array, key: jax.Array) -> jax.Array:
+        known = {"losses": jnp.ones(tasks), "present": jnp.ones(tasks, bool), "key": key}
+        return aggregator.combine(matrix, aggregator.init(tasks), **known)[0]
+
+    return combine
 
 
 def contender_of(

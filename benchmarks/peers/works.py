@@ -30,6 +30,22 @@ OMNIGLOT = {
     "layouts": ["contiguous", "channels_last"],
     "peers": LIBRARIES,
 }
+# Those that TorchJD has too.
+AGGREGATORS = (
+    "pcgrad",
+    "gradvac",
+    "graddrop",
+    "imtl_g",
+    "aligned_mtl",
+    "mgda",
+    "cagrad",
+    "nash_mtl",
+    "upgrad",
+    "dual_projection",
+    "fairgrad",
+)
+# TorchJD stops before its solution is as exact as TOLERANCE; ``python -m benchmarks.aggregators`` measures how far.
+INEXACT = {"mgda": 0.1, "nash_mtl": 0.01, "upgrad": 0.01, "dual_projection": 0.01, "fairgrad": 0.01}
 WORKS: dict[str, dict[str, Any]] = {
     "sinusoid-maml-1": SINUSOID | {"inner_steps": 1},
     "sinusoid-maml-5": SINUSOID | {"inner_steps": 5},
@@ -47,7 +63,16 @@ WORKS: dict[str, dict[str, Any]] = {
         "peers": ["torch"],
     },
 } | {
-    f"pcgrad-{tasks}": {"kind": "pcgrad", "tasks": tasks, "parameters": 1_000_000, "layouts": ["contiguous"], "peers": ["torchjd"]}
+    f"{aggregator}-{tasks}": {
+        "kind": "aggregation",
+        "aggregator": aggregator,
+        "tasks": tasks,
+        "parameters": 1_000_000,
+        "layouts": ["contiguous"],
+        "peers": ["torchjd"],
+    }
+    | ({"tolerance": INEXACT[aggregator]} if aggregator in INEXACT else {})
+    for aggregator in AGGREGATORS
     for tasks in (4, 16, 64)
 }
 
