@@ -81,7 +81,7 @@ def prototypical(work: dict[str, Any], data: str | None) -> Prepared:
     return Prepared(own, {}, arrays_of(work, params, episodes))
 
 
-# How each is made for a number of tasks: as it is timed against TorchJD, and, where it draws, as it is compared.
+# How each is made for a number of tasks: as it is timed against TorchJD, and, where it draws orders, as it is compared.
 AGGREGATORS: dict[str, Callable[..., jmeta.Aggregator]] = {
     "pcgrad": lambda tasks, shuffle: jmeta.pcgrad(shuffle=shuffle),
     "gradvac": lambda tasks, shuffle: jmeta.gradvac(shuffle=shuffle),
@@ -94,11 +94,12 @@ AGGREGATORS: dict[str, Callable[..., jmeta.Aggregator]] = {
     "upgrad": lambda tasks, shuffle: jmeta.upgrad(),
     "dual_projection": lambda tasks, shuffle: jmeta.dual_projection(),
     "fairgrad": lambda tasks, shuffle: jmeta.fairgrad(),
+    "cr_mogm": lambda tasks, shuffle: jmeta.cr_mogm(jmeta.pcgrad(shuffle=shuffle)),
 }
 
 
 def aggregation(work: dict[str, Any], data: str | None) -> Prepared:
-    """Builds an aggregator over correlated gradients ``[tasks, parameters]``."""
+    """Builds an aggregator over correlated gradients ``[tasks, parameters]``; what it remembers goes from call to call."""
     del data
     generator = np.random.default_rng(0)
     shared = generator.standard_normal((8, work["parameters"]), np.float32)
@@ -106,21 +107,26 @@ def aggregation(work: dict[str, Any], data: str | None) -> Prepared:
     gradients += generator.standard_normal(gradients.shape, np.float32)
     matrix, key = jnp.asarray(gradients), jax.random.key(0)
     # Both sides draw random orders when timed; they are compared in the order of the tasks.
-    compared, timed = (aggregate_with(work["aggregator"], work["tasks"], shuffle=shuffle) for shuffle in (False, True))
-    run = Contender(lambda: [np.asarray(compared(matrix, key))], lambda: timed(matrix, key))
-    return Prepared(run, {}, {"gradients": gradients, "draws": np.asarray(jax.random.uniform(key, matrix.shape[1:]))})
+    compared, timed = (aggregator_of(work["aggregator"], work["tasks"], shuffle=shuffle) for shuffle in (False, True))
+    state = timed.init(work["tasks"])
+
+    def run() -> jax.Array:
+        nonlocal state
+        combined, state = timed.combine(matrix, state, key)
+        return combined
+
+    def gradient() -> list[np.ndarray]:
+        return [np.asarray(compared.combine(matrix, compared.init(work["tasks"]), key)[0])]
+
+    draws = np.asarray(jax.random.uniform(key, matrix.shape[1:]))
+    return Prepared(Contender(gradient, run), {}, {"gradients": gradients, "draws": draws})
 
 
-def aggregate_with(name: str, tasks: int, *, shuffle: bool) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """Compiles an aggregator of gradients ``[tasks, parameters]``, in the state in which it starts."""
+def aggregator_of(name: str, tasks: int, *, shuffle: bool) -> jmeta.Aggregator:
+    """Makes an aggregator with ``combine(gradients [tasks, parameters], state, key)`` compiled, all tasks present."""
     aggregator = AGGREGATORS[name](tasks, shuffle)
-
-    @jax.jit
-    def combine(matrix: jax.Array, key: jax.Array) -> jax.Array:
-        known = {"losses": jnp.ones(tasks), "present": jnp.ones(tasks, bool), "key": key}
-        return aggregator.combine(matrix, aggregator.init(tasks), **known)[0]
-
-    return combine
+    known = {"losses": jnp.ones(tasks), "present": jnp.ones(tasks, bool)}
+    return aggregator._replace(combine=jax.jit(lambda gradients, state, key: aggregator.combine(gradients, state, key=key, **known)))
 
 
 def contender_of(

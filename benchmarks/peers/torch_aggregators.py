@@ -22,6 +22,7 @@ DEFAULT: dict[str, Callable[[int], Any]] = {
     "upgrad": lambda tasks: aggregation.UPGrad(),
     "dual_projection": lambda tasks: aggregation.DualProj(),
     "fairgrad": lambda tasks: aggregation.FairGrad(alpha=2.0),
+    "cr_mogm": lambda tasks: aggregation.GramianWeightedAggregator(aggregation.CRMOGMWeighting(aggregation.PCGradWeighting())),
 }
 TIGHTENED: dict[str, Callable[[int], Any]] = {
     "gradvac": lambda tasks: aggregation.GradVac(eps=1e-30),
@@ -39,11 +40,14 @@ def make(work: dict[str, Any]) -> Any:
     return (TIGHTENED if work.get("tightened") else DEFAULT)[work["aggregator"]](work["tasks"])
 
 
-def without_chance(aggregator: Any, gradients: torch.Tensor, draws: torch.Tensor | None) -> torch.Tensor:
-    """Aggregates with random orders in the order of the tasks, and random numbers those of the other side."""
+def without_chance(aggregator: Any, history: torch.Tensor, draws: torch.Tensor | None) -> torch.Tensor:
+    """Aggregates the gradients of several steps, ``[steps, tasks, parameters]``, and gives what the last became.
+
+    Random orders are the order of the tasks, and random numbers those of the other side.
+    """
     permutation, uniform = torch.randperm, torch.rand
     torch.randperm, torch.rand = torch.arange, lambda *_, **__: draws
     try:
-        return aggregator(gradients)
+        return [aggregator(gradients) for gradients in history][-1]
     finally:
         torch.randperm, torch.rand = permutation, uniform

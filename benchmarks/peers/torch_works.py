@@ -176,11 +176,12 @@ def prototypical(peer: str, work: dict[str, Any], params: Tensors, data: Tasks) 
 
 
 def aggregation(work: dict[str, Any], tensors: dict[str, torch.Tensor]) -> dict[str, Contender]:
-    """Builds one of TorchJD's aggregators over ``gradients [tasks, parameters]``."""
+    """Builds one of TorchJD's aggregators over ``gradients [tasks, parameters]``, or those of several steps, one after another."""
     gradients = tensors["gradients"]
+    history = gradients if gradients.ndim == 3 else gradients[None]
     aggregator = torch_aggregators.make(work)
 
     def gradient() -> Tensors:
-        return [torch_aggregators.without_chance(torch_aggregators.make(work), gradients, tensors.get("draws"))]
+        return [torch_aggregators.without_chance(torch_aggregators.make(work), history, tensors.get("draws"))]
 
     return {"torchjd/contiguous": Contender(gradient, lambda: aggregator(gradients))}

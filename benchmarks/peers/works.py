@@ -43,6 +43,7 @@ AGGREGATORS = (
     "upgrad",
     "dual_projection",
     "fairgrad",
+    "cr_mogm",
 )
 # TorchJD stops before its solution is as exact as TOLERANCE; ``python -m benchmarks.aggregators`` measures how far.
 INEXACT = {"mgda": 0.1, "nash_mtl": 0.01, "upgrad": 0.01, "dual_projection": 0.01, "fairgrad": 0.01}
