@@ -172,7 +172,8 @@ def gradvac(history: Sequence[Rows]) -> np.ndarray:
             length = np.linalg.norm(turned[index])
             if lengths[other] == 0 or length <= 1e-12 * lengths[index]:
                 continue
-            cosine, target = turned[index] @ rows[other] / (length * lengths[other]), targets[index, other]
+            cosine = np.clip(turned[index] @ rows[other] / (length * lengths[other]), -1, 1)
+            target = targets[index, other]
             if cosine < target:
                 sines = np.sqrt((1 - cosine**2) / (1 - target**2))
                 turned[index] += length / lengths[other] * (target * sines - cosine) * rows[other]
