@@ -88,7 +88,7 @@ def reach(rows: Rows, found: np.ndarray, weights: np.ndarray) -> float:
     return float(np.linalg.norm(found - mean) / floored(np.linalg.norm(mean).item() / 2, rows))
 
 
-# What a solution fulfils, and whether there is one where some gradients cancel.
+# What a solution fulfils, where there is one.
 CONDITIONS: dict[str, Callable[[Rows, np.ndarray, np.ndarray], float]] = {
     "mgda": excess,
     "upgrad": conflict,

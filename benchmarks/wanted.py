@@ -39,7 +39,7 @@ WANTED |= {
 }
 WANTED |= {(f"omniglot-maml-{steps}", "jax-lax.conv-vmap"): "20" for steps in (1, 5)}
 WANTED |= {(f"{aggregator}-{tasks}", "torchjd"): "1" for aggregator in AGGREGATORS for tasks in (4, 16, 64)}
-WANTED |= {("prototypical", "torch"): "1.2", ("pcgrad-64", "torchjd"): "2"}
+WANTED |= {("prototypical", "torch"): "1.2", ("dense", "torch"): "10", ("pcgrad-64", "torchjd"): "2"}
 # Text, question and figure in speed-DEVICE.json, and what the project wants of it, if anything.
 FIGURES = (
     ("time against tasks, 4 to 64: exponent", "growth-tasks", "slope", "at most 1.05"),
@@ -62,6 +62,7 @@ FIGURES = (
     ("a second `fit` of the same step, before its first step, s", "second-fit", "seconds", "at most 0.1"),
     ("a sweep of 8 rates in one program over 8 runs one after another, time", "sweep", "ratio", "at most 0.5"),
     ("prototypical gradient, 400 ways x 400 queries x 512, temporary MB", "prototypical-memory", "megabytes", "at most 40"),
+    ("hard sharing, FLOPs of a step with 12 heads on one input over that with 1", "heads", "ratio", "at most 1.2"),
     ("implicit MAML, temporary memory of 128 inner steps over that of 1", "implicit-memory", "ratio", "at most 1.05"),
 )
 # Text, and the figures that stand beside it: (kind of file, work or question, peer or key); the first is shown with its wish.

@@ -61,6 +61,11 @@ def measure(
     times = in_turn(inside(prepared.ours, minimum), agreeing, rounds)
     own = {"steps_per_chunk": prepared.ours.steps, "devices": prepared.ours.devices}
     rows = [make_row(name, peer, *times[peer]) | {"gradient_difference": differences[peer]} | own for peer in times]
+    if "batch" in work:
+        rows = [
+            row | {f"{side}_examples_per_second": 1e3 * work["batch"] / row[f"{side}_ms"] for side in ("ours", "peer")}
+            for row in rows
+        ]
     return rows, [refusal(name, peer, differences[peer], tolerance) for peer in peers if peer not in agreeing]
 
 

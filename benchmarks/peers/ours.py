@@ -11,6 +11,7 @@ from flax import linen as nn
 
 import jmeta
 from benchmarks.devices import devices_for, over_devices
+from benchmarks.peers import ours_dense
 from jmeta.nn import BatchStatistics, ConvolutionalEncoder, MultilayerPerceptron
 
 
@@ -44,7 +45,8 @@ class PlainEncoder(nn.Module):
 
 def prepare(work: dict[str, Any], data: str | None) -> Prepared:
     """Builds a work; ``data`` is a folder with Omniglot, None draws random images."""
-    return {"maml": maml, "prototypical": prototypical, "aggregation": aggregation}[work["kind"]](work, data)
+    builders = {"maml": maml, "prototypical": prototypical, "aggregation": aggregation, "dense": dense}
+    return builders[work["kind"]](work, data)
 
 
 def maml(work: dict[str, Any], data: str | None) -> Prepared:
@@ -126,7 +128,25 @@ def aggregator_of(name: str, tasks: int, *, shuffle: bool) -> jmeta.Aggregator:
     """Makes an aggregator with ``combine(gradients [tasks, parameters], state, key)`` compiled, all tasks present."""
     aggregator = AGGREGATORS[name](tasks, shuffle)
     known = {"losses": jnp.ones(tasks), "present": jnp.ones(tasks, bool)}
-    return aggregator._replace(combine=jax.jit(lambda gradients, state, key: aggregator.combine(gradients, state, key=key, **known)))
+    return aggregator._replace(
+        combine=jax.jit(lambda gradients, state, key: aggregator.combine(gradients, state, key=key, **known))
+    )
+
+
+def dense(work: dict[str, Any], data: str | None) -> Prepared:
+    """Builds the training of a hard-shared model by ``fit``, which draws its batches on the device and goes on where it was."""
+    del data
+    arrays, steps = ours_dense.arrays(work), work["steps_per_run"]
+    gradient, params, step, state, batches = ours_dense.training(work, arrays)
+
+    def run() -> Any:
+        nonlocal state
+        options = {"steps_per_chunk": work["steps_per_chunk"], "progress": False}
+        state = jmeta.fit(step, state, batches, num_steps=int(state.step) + steps, **options).state
+        return state
+
+    arrays |= {f"params_{index}": array for index, array in enumerate(ours_dense.exchanged(params))}
+    return Prepared(Contender(lambda: ours_dense.exchanged(gradient(params)), run, steps), {}, arrays)
 
 
 def contender_of(

@@ -26,7 +26,7 @@ DEFAULT: dict[str, Callable[[int], Any]] = {
 }
 TIGHTENED: dict[str, Callable[[int], Any]] = {
     "gradvac": lambda tasks: aggregation.GradVac(eps=1e-30),
-    "mgda": lambda tasks: aggregation.MGDA(epsilon=1e-9, max_iters=20_000),
+    "mgda": lambda tasks: aggregation.MGDA(epsilon=1e-9, max_iters=2_000),
     "cagrad": lambda tasks: aggregation.CAGrad(c=0.5, norm_eps=1e-12),
     "nash_mtl": lambda tasks: aggregation.NashMTL(n_tasks=tasks, optim_niter=200),
     "upgrad": lambda tasks: aggregation.UPGrad(projector=QuadprogProjector(**EXACT_PROJECTION)),

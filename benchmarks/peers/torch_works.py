@@ -1,4 +1,5 @@
-"""The works in PyTorch: plain loops over autograd, torch.func, prototypical networks, and TorchJD's aggregators."""
+"""The works in PyTorch: plain loops over autograd, torch.func, prototypical networks, TorchJD's aggregators, and
+training over a loader."""
 
 import functools
 from collections.abc import Callable
@@ -8,7 +9,7 @@ import torch
 from torch.func import grad, vmap
 from torch.nn import functional as F  # noqa: N812
 
-from benchmarks.peers import torch_aggregators, torch_libraries
+from benchmarks.peers import torch_aggregators, torch_dense, torch_libraries
 
 Tensors = list[torch.Tensor]
 
@@ -34,6 +35,8 @@ def contenders(work: dict[str, Any], arrays: dict[str, Any], device: str) -> dic
     tensors = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
     if work["kind"] == "aggregation":
         return aggregation(work, tensors)
+    if work["kind"] == "dense":
+        return {f"{peer}/contiguous": Contender(*torch_dense.training(work, tensors, peer)) for peer in work["peers"]}
     params = [tensors[f"params_{index}"] for index in range(sum(name.startswith("params_") for name in tensors))]
     data = Tasks(*(images_first(tensors[name]) for name in Tasks._fields))
     build = {"maml": maml, "prototypical": prototypical}[work["kind"]]

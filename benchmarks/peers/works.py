@@ -63,6 +63,19 @@ WORKS: dict[str, dict[str, Any]] = {
         "layouts": ["contiguous", "channels_last"],
         "peers": ["torch"],
     },
+    "dense": {
+        "kind": "dense",
+        "examples": 10_000,
+        "features": 20,
+        "classes": 5,
+        "width": 64,
+        "batch": 256,
+        "steps_per_chunk": 100,
+        "steps_per_run": 1_000,  # of one call of fit
+        "learning_rate": 1e-3,
+        "layouts": ["contiguous"],
+        "peers": ["torch", "torch-indexing"],
+    },
 } | {
     f"{aggregator}-{tasks}": {
         "kind": "aggregation",

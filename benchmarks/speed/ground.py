@@ -1,4 +1,4 @@
-"""What the ground of the families costs: a second training, a sweep, prototypes of many classes, implicit derivatives."""
+"""What the ground of the families costs: a second training, a sweep, prototypes of many classes, implicit derivatives, many heads."""
 
 import time
 from typing import Any
@@ -10,7 +10,7 @@ import optax
 
 import jmeta
 from benchmarks.speed.jobs import sinusoid_job
-from jmeta.nn import MultilayerPerceptron
+from jmeta.nn import ConvolutionalEncoder, MultilayerPerceptron
 
 RATES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05)
 SWEPT_STEPS = 2_000
@@ -88,3 +88,28 @@ def implicit_memory(rounds: int) -> dict[str, Any]:
 
     found = [bytes_of(num_steps) for num_steps in steps]
     return {"steps": steps, "bytes": found, "ratio": found[-1] / found[0]}
+
+
+def heads_on_one_input(rounds: int) -> dict[str, Any]:
+    """FLOPs of a training step of hard sharing for 1, 4 and 12 heads on one input, which is encoded once.
+
+    64 images 28 x 28, four convolutions of 64 channels with pooling, heads of one dense layer to 10 classes, Adam.
+    """
+    del rounds
+    encoder, classes, counts = jmeta.from_linen(ConvolutionalEncoder()), 10, (1, 4, 12)
+
+    def flops_of(count: int) -> int:
+        head = jmeta.Task(jmeta.from_linen(MultilayerPerceptron((classes,))), optax.softmax_cross_entropy_with_integer_labels)
+        model = jmeta.hard_parameter_sharing(encoder, {f"task {index}": head for index in range(count)})
+        data = jmeta.Batch(jnp.ones((64, 28, 28, 1)), {name: jnp.arange(64) % classes for name in model.names})
+        optimizer, weighting = optax.adam(1e-3), jmeta.equal_weighting()
+        params = jax.eval_shape(model.init, jax.random.key(0), data)
+        step = jmeta.make_step(model.joint_losses, optimizer, weighting=weighting)
+
+        def initial(params: Any) -> jmeta.TrainState:
+            return jmeta.init_state(params, optimizer, jax.random.key(1), tasks=model.names, weighting=weighting)
+
+        return jmeta.cost(step, jax.eval_shape(initial, params), data).flops
+
+    found = [flops_of(count) for count in counts]
+    return {"heads": counts, "megaflops": [flops / 1e6 for flops in found], "ratio": found[-1] / found[0]}
