@@ -63,6 +63,8 @@ FIGURES = (
     ("a sweep of 8 rates in one program over 8 runs one after another, time", "sweep", "ratio", "at most 0.5"),
     ("prototypical gradient, 400 ways x 400 queries x 512, temporary MB", "prototypical-memory", "megabytes", "at most 40"),
     ("hard sharing, FLOPs of a step with 12 heads on one input over that with 1", "heads", "ratio", "at most 1.2"),
+    ("the same, as XLA counts them", "heads", "compiled_ratio", "at most 1.2"),
+    ("the same, time", "heads", "time_ratio", ""),
     ("implicit MAML, temporary memory of 128 inner steps over that of 1", "implicit-memory", "ratio", "at most 1.05"),
 )
 # Text, and the figures that stand beside it: (kind of file, work or question, peer or key); the first is shown with its wish.

@@ -1,5 +1,4 @@
-"""The works in PyTorch: plain loops over autograd, torch.func, prototypical networks, TorchJD's aggregators, and
-training over a loader."""
+"""The works in PyTorch: loops over autograd, torch.func, prototypical networks, TorchJD's aggregators, a loader's batches."""
 
 import functools
 from collections.abc import Callable
