@@ -1,9 +1,9 @@
 """Aggregators against TorchJD's and against exact solutions, in float64: ``python -m benchmarks.aggregators``.
 
 Of every aggregator that both have, and every situation in which gradients are hard to combine, it says how far the two are apart at
-most, over the length of the result, and how far each is from what it should be, found another way (``benchmarks/gradients.py``); and
-how well each keeps the conditions that its problem sets. Writes ``benchmarks/results/agreement.json``; nothing is timed, which is
-what ``python -m benchmarks.peers`` is for.
+most, over the length of the result, and how far each is from what it should be, found in another way (``benchmarks/gradients.py``).
+It says too how well each keeps the conditions of its problem. Writes ``benchmarks/results/agreement.json``; nothing is timed,
+which is what ``python -m benchmarks.peers`` is for.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Gradients of several tasks that are hard to combine, and what they combine to, by NumPy and SciPy from the gradients themselves.
 
-Nothing here uses jax, and no method is that of the library, which sees products of gradients only: what is a formula is computed from
-the gradients by loops, singular values or least squares, what is a problem is solved by SciPy. ``None`` is where there is no solution.
+Nothing here uses jax, and no method is that of the library, which sees products of gradients only. Formulas are computed by loops,
+singular values and least squares, problems are solved by SciPy. ``None`` is where there is no solution.
 """
 
 from collections.abc import Callable, Sequence

@@ -40,6 +40,17 @@ WANTED |= {
 WANTED |= {(f"omniglot-maml-{steps}", "jax-lax.conv-vmap"): "20" for steps in (1, 5)}
 WANTED |= {(f"{aggregator}-{tasks}", "torchjd"): "1" for aggregator in AGGREGATORS for tasks in (4, 16, 64)}
 WANTED |= {("prototypical", "torch"): "1.2", ("dense", "torch"): "10", ("pcgrad-64", "torchjd"): "2"}
+# How far ours may be at most from what an aggregator should give, and from TorchJD where that is as exact: closed forms, solvers.
+CLOSED = ("pcgrad", "gradvac", "graddrop", "imtl_g", "aligned_mtl", "cr_mogm")
+AGREEMENT = {name: 1e-8 if name in CLOSED else 1e-4 for name in AGGREGATORS}
+# What a solution fulfils, and to what.
+CONDITIONS = {
+    "mgda": ("length over that of the shortest vector of the hull, less 1", 1e-5),
+    "upgrad": ("conflict with a gradient, cosine", 1e-6),
+    "dual_projection": ("conflict with a gradient, cosine", 1e-6),
+    "nash_mtl": ("length of G a - 1 / a", 1e-3),
+    "cagrad": ("distance from the mean over c times its length", 1 + 1e-6),
+}
 # Text, question and figure in speed-DEVICE.json, and what the project wants of it, if anything.
 FIGURES = (
     ("time against tasks, 4 to 64: exponent", "growth-tasks", "slope", "at most 1.05"),

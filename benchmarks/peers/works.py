@@ -65,7 +65,7 @@ WORKS: dict[str, dict[str, Any]] = {
     },
     "dense": {
         "kind": "dense",
-        "examples": 10_000,
+        "examples": 5_000,
         "features": 20,
         "classes": 5,
         "width": 64,
