@@ -45,8 +45,8 @@ AGGREGATORS = (
     "fairgrad",
     "cr_mogm",
 )
-# TorchJD stops before its solution is as exact as TOLERANCE; ``python -m benchmarks.aggregators`` measures how far.
-INEXACT = {"mgda": 0.1, "nash_mtl": 0.01, "upgrad": 0.01, "dual_projection": 0.01, "fairgrad": 0.01}
+# How far from the solution TorchJD stops at most, which `python -m benchmarks.aggregators` measures; its times are those of that.
+INEXACT = {"mgda": 1.0, "cagrad": 1e-3, "nash_mtl": 1.0, "upgrad": 0.02, "dual_projection": 0.02, "fairgrad": 0.01}
 WORKS: dict[str, dict[str, Any]] = {
     "sinusoid-maml-1": SINUSOID | {"inner_steps": 1},
     "sinusoid-maml-5": SINUSOID | {"inner_steps": 5},
