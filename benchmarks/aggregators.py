@@ -176,7 +176,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, start_worker(python, Path(folder), 1, "cpu") as worker:
         versions = {name: importlib.metadata.version(name) for name in packages} | {"jmeta": jmeta.__version__}
         versions |= {name: version for name, version in ask(worker, "versions").items() if name in ("torch", "torchjd")}
-        settings = {"tasks": TASKS, "parameters": PARAMETERS, "seeds": SEEDS, "key": KEY, "dtype": "float64"}
+        settings = {"tasks": TASKS, "parameters": PARAMETERS, "seeds": SEEDS, "key": KEY, "dtype": "float64", "steps": STEPS}
         for name in options.aggregators.split(","):
             found = list(cases(name, worker))
             situations = {text: largest([case for case in found if case["situation"] == text]) for text in SITUATIONS}
