@@ -1,11 +1,10 @@
-"""Gradients of several tasks that are hard to combine, and what they combine to, found by SciPy on the gradients themselves.
+"""Gradients of several tasks that are hard to combine, and what they combine to, by NumPy and SciPy from the gradients themselves.
 
-Nothing here uses jax, and no method is that of the library, which sees products of gradients only. ``None`` is where there is no
-solution.
+Nothing here uses jax, and no method is that of the library, which sees products of gradients only. Formulas are computed by loops,
+singular values and least squares, problems are solved by SciPy. ``None`` is where there is no solution.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.optimize import brentq, minimize, nnls
@@ -150,7 +149,73 @@ def fairgrad(rows: Rows) -> np.ndarray | None:
     return bargain(rows, 2.0)
 
 
-EXACT: dict[str, Callable[..., Any]] = {
+def pcgrad(rows: Rows) -> np.ndarray:
+    """Projects each row, away from the others in their order where they conflict."""
+    return sum(one_projected(rows, index) for index in range(len(rows)))
+
+
+def one_projected(rows: Rows, index: int) -> np.ndarray:
+    gradient = rows[index]
+    for other in np.delete(np.arange(len(rows)), index):
+        product = gradient @ rows[other]
+        gradient = gradient - (product / (rows[other] @ rows[other]) * rows[other] if product < 0 else 0)
+    return gradient
+
+
+def gradvac(history: Sequence[Rows]) -> np.ndarray:
+    """Turns rows to the cosines that they had before, at a rate of 0.5; a row of zeros, or that surgery left none of, has none."""
+    targets = np.zeros((len(history[0]), len(history[0])))
+    turned = np.zeros_like(history[0])
+    for rows in history:
+        turned, lengths = rows.copy(), np.linalg.norm(rows, axis=1)
+        for index, other in ((one, two) for one in range(len(rows)) for two in range(len(rows)) if one != two):
+            length = np.linalg.norm(turned[index])
+            if lengths[other] == 0 or length <= 1e-12 * lengths[index]:
+                continue
+            cosine = np.clip(turned[index] @ rows[other] / (length * lengths[other]), -1, 1)
+            target = targets[index, other]
+            if cosine < target:
+                sines = np.sqrt((1 - cosine**2) / (1 - target**2))
+                turned[index] += length / lengths[other] * (target * sines - cosine) * rows[other]
+            targets[index, other] = (target + cosine) / 2
+    return turned.sum(axis=0)
+
+
+def graddrop(rows: Rows, draws: np.ndarray) -> np.ndarray:
+    positive = (1 + rows.sum(axis=0) / np.abs(rows).sum(axis=0)) / 2 > draws
+    return np.where(positive, np.maximum(rows, 0).sum(axis=0), np.minimum(rows, 0).sum(axis=0))
+
+
+def imtl_g(rows: Rows) -> np.ndarray:
+    """Solves by least squares for a vector as long along every row, and for its parts in them, which are brought to sum 1."""
+    lengths = np.linalg.norm(rows, axis=1)
+    units = rows[lengths > 0] / lengths[lengths > 0, None]
+    even = np.linalg.lstsq(units, np.ones(len(units)), rcond=None)[0]
+    parts = np.linalg.lstsq(units.T, even, rcond=None)[0] / lengths[lengths > 0]
+    # Of two opposite rows alone nothing is as long along both.
+    return even / parts.sum() if np.linalg.norm(even) > 1e-8 else 0 * even
+
+
+def aligned_mtl(rows: Rows) -> np.ndarray:
+    """Makes all singular values the least, then averages the rows."""
+    left, values, right = np.linalg.svd(rows, full_matrices=False)
+    kept = values > np.sqrt(len(rows) * np.finfo(float).eps) * values[0]
+    return values[kept][-1] * left[:, kept].mean(axis=0) @ right[kept]
+
+
+def cr_mogm(history: Sequence[Rows]) -> np.ndarray:
+    """Smooths the weights of :func:`pcgrad`, found by least squares, by 0.9."""
+    weights = np.zeros(len(history[0]))
+    for index, rows in enumerate(history):
+        found = np.linalg.lstsq(rows.T, pcgrad(rows), rcond=None)[0]
+        weights = 0.9 * weights + 0.1 * found if index else found
+    return weights @ history[-1]
+
+
+OF_ROWS: dict[str, Callable[[Rows], np.ndarray | None]] = {
+    "pcgrad": pcgrad,
+    "imtl_g": imtl_g,
+    "aligned_mtl": aligned_mtl,
     "mgda": mgda,
     "upgrad": upgrad,
     "dual_projection": dual_projection,
@@ -158,3 +223,14 @@ EXACT: dict[str, Callable[..., Any]] = {
     "nash_mtl": nash_mtl,
     "fairgrad": fairgrad,
 }
+
+
+def exact(name: str, history: Sequence[Rows], draws: np.ndarray) -> np.ndarray | None:
+    """Finds what an aggregator should make of the last of the gradients of several steps."""
+    if name == "graddrop":
+        return graddrop(history[-1], draws)
+    return {"gradvac": gradvac, "cr_mogm": cr_mogm}[name](history) if name in REMEMBERING else OF_ROWS[name](history[-1])
+
+
+# What they make of gradients depends on those of earlier steps.
+REMEMBERING = ("gradvac", "cr_mogm")

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
+from benchmarks.peers.works import AGGREGATORS
 from benchmarks.report import RESULTS
 from benchmarks.wanted import FIGURES, WANTED
 
@@ -18,7 +19,9 @@ PEERS = {
     "sinusoid": "MAML on sinusoids, 25 tasks, 10 + 10 points: times as fast as",
     "omniglot": "Convolutional MAML, 8 tasks, 5-way 1-shot, times as fast as",
     "prototypical": "Prototypical step, 20-way 5-shot: times as fast as",
+    "dense": "Two dense heads, batches of 256: examples a second, times those of",
     "pcgrad": "PCGrad over gradients of 1 M parameters: times as fast as",
+    "aggregators": "64 gradients of 1 M parameters: times as fast as",
 }
 CURVES = {
     "growth-tasks": ("Time of a MAML step, four tasks at once", "tasks", "ms"),
@@ -46,7 +49,7 @@ def main() -> None:
     for path in sorted(RESULTS.glob("peers-*.json")):
         rows, device = json.loads(path.read_text()), path.stem.removeprefix("peers-")
         for family, title in PEERS.items():
-            of_family = [row for row in rows if row["work"].startswith(family)]
+            of_family = [row for row in rows if is_of(row["work"], family)]
             if of_family:
                 save(f"{family}-{device}", lambda axes, rows=of_family, title=title: ratios(axes, rows, title))
     for path in sorted(RESULTS.glob("speed-*.json")):
@@ -54,6 +57,12 @@ def main() -> None:
         for name in found:
             draw = curve if name in CURVES else bars
             save(f"{name}-{device}", lambda axes, draw=draw, name=name, found=found: draw(axes, name, found[name]))
+
+
+def is_of(work: str, family: str) -> bool:
+    """Says whether a plot shows a work: its family's, or with the most tasks one of the aggregators."""
+    aggregator, _, tasks = work.rpartition("-")
+    return aggregator in AGGREGATORS and tasks == "64" if family == "aggregators" else work.startswith(family)
 
 
 def save(name: str, draw: Callable[[Axes], None]) -> None:
@@ -91,8 +100,9 @@ def ratios(axes: Axes, rows: Sequence[Mapping[str, Any]], title: str) -> None:
 def detail(work: str) -> str:
     """Names what tells the works of a family apart: inner steps, or tasks."""
     family, _, number = work.rpartition("-")
-    unit = "tasks" if family == "pcgrad" else "step" if number == "1" else "steps"
-    return f", {number} {unit}" if family else ""
+    if family in AGGREGATORS:
+        return f", {number} tasks" if family == "pcgrad" else f", {family}"
+    return f", {number} step{'' if number == '1' else 's'}" if family else ""
 
 
 def curve(axes: Axes, name: str, found: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import own_data
-from benchmarks.wanted import COMMANDS, FIGURES, HEADLINES, PUBLISHED, WANTED
+from benchmarks.wanted import AGREEMENT, COMMANDS, CONDITIONS, FIGURES, HEADLINES, PUBLISHED, WANTED
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
@@ -47,7 +47,7 @@ def page() -> str:
     errors = [result for result in results if result["metric"] != "accuracy"]
     accuracies = [result for result in results if result["metric"] == "accuracy"]
     parts = [HEAD, command_table(), *error_table(errors), *accuracy_table(accuracies), origins(results), *defaults_table()]
-    return "\n\n".join([*parts, *speed_tables(), *regression_table(), others()]) + "\n"
+    return "\n\n".join([*parts, *speed_tables(), *regression_table(), *agreement_table(), others()]) + "\n"
 
 
 def command_table() -> str:
@@ -141,6 +141,38 @@ def regression_table() -> list[str]:
         exact = [f"{result[f'{what}_ratio']:.3f}" for what in ("flops", "memory")]
         lines.append(f"| {' | '.join([job, *pairs, *exact, ' over '.join(reversed(result['revisions']))])} |")
     return ["\n".join([*lines, "", "Medians of ratios in turn, with their standard errors."])] if found else []
+
+
+def agreement_table() -> list[str]:
+    """Makes the tables of aggregators: how far ours and TorchJD's are from one another and from what should be, at worst."""
+    path = RESULTS / "agreement.json"
+    found = json.loads(path.read_text()) if path.exists() else {}
+    columns = ("ours to exact", "torchjd to exact", "torchjd, tightened to exact", "torchjd to ours", "torchjd, tightened to ours")
+    lines = [f"| aggregator | wanted | {' | '.join(columns)} |", "|---" * (len(columns) + 2) + "|"]
+    for name, result in found.items():
+        cells = " | ".join(worst(result["situations"], text) for text in columns)
+        lines.append(f"| {name} | {AGREEMENT[name]:.0e} | {cells} |")
+    lines += [
+        "",
+        "The largest difference over the length of the result, in float64, of 2 to 32 gradients, and where that is; exact is what "
+        "NumPy and SciPy find from the gradients themselves, and tightened are TorchJD's options.",
+        "",
+        "| aggregator | condition | wanted, at most | ours | torchjd | torchjd, tightened |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, (text, most) in CONDITIONS.items():
+        cells = (worst(found[name]["situations"], f"{who}, condition") for who in ("ours", "torchjd", "torchjd, tightened"))
+        lines += [f"| {name} | {text} | {most:g} | {' | '.join(cells)} |"] if name in found else []
+    return ["\n".join(lines)] if found else []
+
+
+def worst(situations: dict[str, Any], text: str) -> str:
+    """Finds the largest of a figure over situations, and where it is."""
+    known = {name: measured[text] for name, measured in situations.items() if measured.get(text) is not None}
+    failed = sum(measured.get(f"{text}, failed", 0) for measured in situations.values())
+    where = max(known, key=known.__getitem__, default=None)
+    cell = "" if where is None else f"{known[where]:.1g}" + (f" ({where})" if known[where] > 1e-8 else "")
+    return f"{cell}, {failed} failed" if failed else cell
 
 
 def others() -> str:

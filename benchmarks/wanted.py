@@ -1,10 +1,16 @@
 """What is measured, what the project wants of it, and what others have published."""
 
+from benchmarks.peers.works import AGGREGATORS
+
 COMMANDS = (
     (
         "accuracy JOB",
         "errors and accuracies beside published ones: parameters chosen on validation tasks, 1,000 test episodes, 95 % intervals "
         "over episodes, one training seed",
+    ),
+    (
+        "aggregators",
+        "how far our aggregators are from TorchJD's, and both from exact solutions, where gradients are hard to combine",
     ),
     ("defaults", "every default of `jmeta train`, to its end"),
     (
@@ -32,11 +38,18 @@ WANTED |= {
     for peer in ("torch", "torch.func", "learn2learn", "higher", "torchopt")
 }
 WANTED |= {(f"omniglot-maml-{steps}", "jax-lax.conv-vmap"): "20" for steps in (1, 5)}
-WANTED |= {
-    ("prototypical", "torch"): "1.2",
-    ("pcgrad-4", "torchjd"): "1",
-    ("pcgrad-16", "torchjd"): "1",
-    ("pcgrad-64", "torchjd"): "2",
+WANTED |= {(f"{aggregator}-{tasks}", "torchjd"): "1" for aggregator in AGGREGATORS for tasks in (4, 16, 64)}
+WANTED |= {("prototypical", "torch"): "1.2", ("dense", "torch"): "10", ("pcgrad-64", "torchjd"): "2"}
+# How far ours may be at most from what an aggregator should give, and from TorchJD where that is as exact: closed forms, solvers.
+CLOSED = ("pcgrad", "gradvac", "graddrop", "imtl_g", "aligned_mtl", "cr_mogm")
+AGREEMENT = {name: 1e-8 if name in CLOSED else 1e-4 for name in AGGREGATORS}
+# What a solution fulfils, and to what.
+CONDITIONS = {
+    "mgda": ("length over that of the shortest vector of the hull, less 1", 1e-5),
+    "upgrad": ("conflict with a gradient, cosine", 1e-6),
+    "dual_projection": ("conflict with a gradient, cosine", 1e-6),
+    "nash_mtl": ("length of G a - 1 / a", 1e-3),
+    "cagrad": ("distance from the mean over c times its length", 1 + 1e-6),
 }
 # Text, question and figure in speed-DEVICE.json, and what the project wants of it, if anything.
 FIGURES = (
@@ -60,6 +73,9 @@ FIGURES = (
     ("a second `fit` of the same step, before its first step, s", "second-fit", "seconds", "at most 0.1"),
     ("a sweep of 8 rates in one program over 8 runs one after another, time", "sweep", "ratio", "at most 0.5"),
     ("prototypical gradient, 400 ways x 400 queries x 512, temporary MB", "prototypical-memory", "megabytes", "at most 40"),
+    ("hard sharing, FLOPs of a step with 12 heads on one input over that with 1", "heads", "ratio", "at most 1.2"),
+    ("the same, as XLA counts them", "heads", "compiled_ratio", "at most 1.2"),
+    ("the same, time", "heads", "time_ratio", ""),
     ("implicit MAML, temporary memory of 128 inner steps over that of 1", "implicit-memory", "ratio", "at most 1.05"),
 )
 # Text, and the figures that stand beside it: (kind of file, work or question, peer or key); the first is shown with its wish.

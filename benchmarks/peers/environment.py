@@ -12,6 +12,8 @@ from pathlib import Path
 SOURCES = "sources"  # inside the environment; holds what is imported without being installed
 MARK = "peers.json"
 DEPENDENCIES = ("numpy>=2.0", "optree>=0.20", "graphviz>=0.20", "typing-extensions>=4.10")
+# What TorchJD solves its programs with.
+SOLVERS = ("scipy>=1.14", "cvxpy>=1.7", "clarabel>=0.11", "ecos>=2.0.14", "qpsolvers>=4.8", "quadprog>=0.1.13")
 # Without their dependencies, so that none of them replaces the chosen build of PyTorch.
 PEERS = ("higher==0.2.1", "torchopt==0.7.3", "torchjd==0.18.0")
 LEARN2LEARN = "learn2learn==0.2.0"
@@ -54,13 +56,13 @@ def make_environment(environment: Path, torch: str) -> Path:
     Raises:
       RuntimeError: if pip fails.
     """
-    wanted = {"torch": torch, "packages": [*DEPENDENCIES, *PEERS, LEARN2LEARN]}
+    wanted = {"torch": torch, "packages": [*DEPENDENCIES, *SOLVERS, *PEERS, LEARN2LEARN]}
     mark = environment / MARK
     if mark.exists() and json.loads(mark.read_text()) == wanted:
         return python_of(environment)
     print(f"making the environment of the peers in {environment}", flush=True)
     run([sys.executable, "-m", "venv", str(environment)])
-    pip(environment, ["install", *shlex.split(torch), *DEPENDENCIES])
+    pip(environment, ["install", *shlex.split(torch), *DEPENDENCIES, *SOLVERS])
     pip(environment, ["install", "--no-deps", *PEERS])
     unpack_source(environment, LEARN2LEARN)
     mark.write_text(json.dumps(wanted, indent=1) + "\n")

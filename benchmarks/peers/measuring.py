@@ -52,19 +52,25 @@ def measure(
       The rows, and a sentence for each peer that was not timed.
     """
     prepared = ours.prepare(work, data)
+    tolerance = work.get("tolerance", TOLERANCE)
     peers = {peer: [inside(contender, minimum)] for peer, contender in prepared.inside.items()}
     peers |= outside(work, workers, prepared.arrays, minimum)
     expected = prepared.ours.gradient()
     differences = {peer: max(difference(one.gradient(), expected) for one in variants) for peer, variants in peers.items()}
-    agreeing = {peer: variants for peer, variants in peers.items() if differences[peer] <= TOLERANCE}
+    agreeing = {peer: variants for peer, variants in peers.items() if differences[peer] <= tolerance}
     times = in_turn(inside(prepared.ours, minimum), agreeing, rounds)
     own = {"steps_per_chunk": prepared.ours.steps, "devices": prepared.ours.devices}
     rows = [make_row(name, peer, *times[peer]) | {"gradient_difference": differences[peer]} | own for peer in times]
-    return rows, [refusal(name, peer, differences[peer]) for peer in peers if peer not in agreeing]
+    if "batch" in work:
+        rows = [
+            row | {f"{side}_examples_per_second": 1e3 * work["batch"] / row[f"{side}_ms"] for side in ("ours", "peer")}
+            for row in rows
+        ]
+    return rows, [refusal(name, peer, differences[peer], tolerance) for peer in peers if peer not in agreeing]
 
 
-def refusal(name: str, peer: str, found: float) -> str:
-    return f"{name}: {peer} is not timed: its gradient must be ours to {TOLERANCE:g}, relative; got a difference of {found:.1e}."
+def refusal(name: str, peer: str, found: float, tolerance: float) -> str:
+    return f"{name}: {peer} is not timed: its gradient must be ours to {tolerance:g}, relative; got a difference of {found:.1e}."
 
 
 def inside(contender: ours.Contender, minimum: float) -> Variant:

@@ -11,6 +11,7 @@ from flax import linen as nn
 
 import jmeta
 from benchmarks.devices import devices_for, over_devices
+from benchmarks.peers import ours_dense
 from jmeta.nn import BatchStatistics, ConvolutionalEncoder, MultilayerPerceptron
 
 
@@ -44,7 +45,8 @@ class PlainEncoder(nn.Module):
 
 def prepare(work: dict[str, Any], data: str | None) -> Prepared:
     """Builds a work; ``data`` is a folder with Omniglot, None draws random images."""
-    return {"maml": maml, "prototypical": prototypical, "pcgrad": surgery}[work["kind"]](work, data)
+    builders = {"maml": maml, "prototypical": prototypical, "aggregation": aggregation, "dense": dense}
+    return builders[work["kind"]](work, data)
 
 
 def maml(work: dict[str, Any], data: str | None) -> Prepared:
@@ -81,28 +83,70 @@ def prototypical(work: dict[str, Any], data: str | None) -> Prepared:
     return Prepared(own, {}, arrays_of(work, params, episodes))
 
 
-def surgery(work: dict[str, Any], data: str | None) -> Prepared:
-    """Builds gradient surgery over correlated gradients ``[tasks, parameters]``."""
+# How each is made for a number of tasks: as it is timed against TorchJD, and, where it draws orders, as it is compared.
+AGGREGATORS: dict[str, Callable[..., jmeta.Aggregator]] = {
+    "pcgrad": lambda tasks, shuffle: jmeta.pcgrad(shuffle=shuffle),
+    "gradvac": lambda tasks, shuffle: jmeta.gradvac(shuffle=shuffle),
+    "graddrop": lambda tasks, shuffle: jmeta.graddrop(),
+    "imtl_g": lambda tasks, shuffle: jmeta.imtl_g(),
+    "aligned_mtl": lambda tasks, shuffle: jmeta.aligned_mtl(preference=1 / tasks),
+    "mgda": lambda tasks, shuffle: jmeta.mgda(),
+    "cagrad": lambda tasks, shuffle: jmeta.cagrad(rescale=False),
+    "nash_mtl": lambda tasks, shuffle: jmeta.nash_mtl(),
+    "upgrad": lambda tasks, shuffle: jmeta.upgrad(),
+    "dual_projection": lambda tasks, shuffle: jmeta.dual_projection(),
+    "fairgrad": lambda tasks, shuffle: jmeta.fairgrad(),
+    "cr_mogm": lambda tasks, shuffle: jmeta.cr_mogm(jmeta.pcgrad(shuffle=shuffle)),
+}
+
+
+def aggregation(work: dict[str, Any], data: str | None) -> Prepared:
+    """Builds an aggregator over correlated gradients ``[tasks, parameters]``; what it remembers goes from call to call."""
     del data
     generator = np.random.default_rng(0)
     shared = generator.standard_normal((8, work["parameters"]), np.float32)
     gradients = generator.standard_normal((work["tasks"], 8), np.float32) @ shared
     gradients += generator.standard_normal(gradients.shape, np.float32)
     matrix, key = jnp.asarray(gradients), jax.random.key(0)
-
-    def aggregation(*, shuffle: bool) -> Callable[[], jax.Array]:
-        aggregator, tasks = jmeta.pcgrad(shuffle=shuffle), work["tasks"]
-
-        @jax.jit
-        def combine(matrix: jax.Array, key: jax.Array) -> jax.Array:
-            known = {"losses": jnp.ones(tasks), "present": jnp.ones(tasks, bool), "key": key}
-            return aggregator.combine(matrix, aggregator.init(tasks), **known)[0]
-
-        return lambda: combine(matrix, key)
-
     # Both sides draw random orders when timed; they are compared in the order of the tasks.
-    in_task_order = aggregation(shuffle=False)
-    return Prepared(Contender(lambda: [np.asarray(in_task_order())], aggregation(shuffle=True)), {}, {"gradients": gradients})
+    compared, timed = (aggregator_of(work["aggregator"], work["tasks"], shuffle=shuffle) for shuffle in (False, True))
+    state = timed.init(work["tasks"])
+
+    def run() -> jax.Array:
+        nonlocal state
+        combined, state = timed.combine(matrix, state, key)
+        return combined
+
+    def gradient() -> list[np.ndarray]:
+        return [np.asarray(compared.combine(matrix, compared.init(work["tasks"]), key)[0])]
+
+    draws = np.asarray(jax.random.uniform(key, matrix.shape[1:]))
+    return Prepared(Contender(gradient, run), {}, {"gradients": gradients, "draws": draws})
+
+
+def aggregator_of(name: str, tasks: int, *, shuffle: bool) -> jmeta.Aggregator:
+    """Makes an aggregator with ``combine(gradients [tasks, parameters], state, key)`` compiled, all tasks present."""
+    aggregator = AGGREGATORS[name](tasks, shuffle)
+    known = {"losses": jnp.ones(tasks), "present": jnp.ones(tasks, bool)}
+    return aggregator._replace(
+        combine=jax.jit(lambda gradients, state, key: aggregator.combine(gradients, state, key=key, **known))
+    )
+
+
+def dense(work: dict[str, Any], data: str | None) -> Prepared:
+    """Builds the training of a hard-shared model by ``fit``, which draws its batches on the device and goes on where it was."""
+    del data
+    arrays, steps = ours_dense.arrays(work), work["steps_per_run"]
+    gradient, params, step, state, batches = ours_dense.training(work, arrays)
+
+    def run() -> Any:
+        nonlocal state
+        options = {"steps_per_chunk": work["steps_per_chunk"], "progress": False}
+        state = jmeta.fit(step, state, batches, num_steps=int(state.step) + steps, **options).state
+        return state
+
+    arrays |= {f"params_{index}": array for index, array in enumerate(ours_dense.exchanged(params))}
+    return Prepared(Contender(lambda: ours_dense.exchanged(gradient(params)), run, steps), {}, arrays)
 
 
 def contender_of(

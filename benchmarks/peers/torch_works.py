@@ -1,4 +1,4 @@
-"""The works in PyTorch: plain loops over autograd, torch.func, prototypical networks, and TorchJD's surgery."""
+"""The works in PyTorch: loops over autograd, torch.func, prototypical networks, TorchJD's aggregators, a loader's batches."""
 
 import functools
 from collections.abc import Callable
@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch.func import grad, vmap
 from torch.nn import functional as F  # noqa: N812
-from torchjd.aggregation import PCGrad
 
-from benchmarks.peers import torch_libraries
+from benchmarks.peers import torch_aggregators, torch_dense, torch_libraries
 
 Tensors = list[torch.Tensor]
 
@@ -33,8 +32,10 @@ class Tasks(NamedTuple):
 def contenders(work: dict[str, Any], arrays: dict[str, Any], device: str) -> dict[str, Contender]:
     """Builds the contenders ``PEER/LAYOUT`` of a work from its arrays."""
     tensors = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
-    if work["kind"] == "pcgrad":
-        return surgery(tensors["gradients"])
+    if work["kind"] == "aggregation":
+        return aggregation(work, tensors)
+    if work["kind"] == "dense":
+        return {f"{peer}/contiguous": Contender(*torch_dense.training(work, tensors, peer)) for peer in work["peers"]}
     params = [tensors[f"params_{index}"] for index in range(sum(name.startswith("params_") for name in tensors))]
     data = Tasks(*(images_first(tensors[name]) for name in Tasks._fields))
     build = {"maml": maml, "prototypical": prototypical}[work["kind"]]
@@ -176,16 +177,13 @@ def prototypical(peer: str, work: dict[str, Any], params: Tensors, data: Tasks) 
     return stepped(leaves, backward, work["learning_rate"])
 
 
-def surgery(gradients: torch.Tensor) -> dict[str, Contender]:
-    """Builds TorchJD's PCGrad over ``gradients [tasks, parameters]``."""
-    aggregator = PCGrad()
+def aggregation(work: dict[str, Any], tensors: dict[str, torch.Tensor]) -> dict[str, Contender]:
+    """Builds one of TorchJD's aggregators over ``gradients [tasks, parameters]``, or those of several steps, one after another."""
+    gradients = tensors["gradients"]
+    history = gradients if gradients.ndim == 3 else gradients[None]
+    aggregator = torch_aggregators.make(work)
 
-    def in_task_order() -> Tensors:
-        # TorchJD draws its orders with torch.randperm; both sides are compared in the order of the tasks.
-        drawn, torch.randperm = torch.randperm, torch.arange
-        try:
-            return [aggregator(gradients)]
-        finally:
-            torch.randperm = drawn
+    def gradient() -> Tensors:
+        return [torch_aggregators.without_chance(torch_aggregators.make(work), history, tensors.get("draws"))]
 
-    return {"torchjd/contiguous": Contender(in_task_order, lambda: aggregator(gradients))}
+    return {"torchjd/contiguous": Contender(gradient, lambda: aggregator(gradients))}

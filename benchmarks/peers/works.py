@@ -30,6 +30,23 @@ OMNIGLOT = {
     "layouts": ["contiguous", "channels_last"],
     "peers": LIBRARIES,
 }
+# Those that TorchJD has too.
+AGGREGATORS = (
+    "pcgrad",
+    "gradvac",
+    "graddrop",
+    "imtl_g",
+    "aligned_mtl",
+    "mgda",
+    "cagrad",
+    "nash_mtl",
+    "upgrad",
+    "dual_projection",
+    "fairgrad",
+    "cr_mogm",
+)
+# How far from the solution TorchJD stops at most, which `python -m benchmarks.aggregators` measures; its times are those of that.
+INEXACT = {"mgda": 1.0, "cagrad": 1e-3, "nash_mtl": 1.0, "upgrad": 0.02, "dual_projection": 0.02, "fairgrad": 0.01}
 WORKS: dict[str, dict[str, Any]] = {
     "sinusoid-maml-1": SINUSOID | {"inner_steps": 1},
     "sinusoid-maml-5": SINUSOID | {"inner_steps": 5},
@@ -46,8 +63,30 @@ WORKS: dict[str, dict[str, Any]] = {
         "layouts": ["contiguous", "channels_last"],
         "peers": ["torch"],
     },
+    "dense": {
+        "kind": "dense",
+        "examples": 5_000,
+        "features": 20,
+        "classes": 5,
+        "width": 64,
+        "batch": 256,
+        "steps_per_chunk": 100,
+        "steps_per_run": 1_000,  # of one call of fit
+        "learning_rate": 1e-3,
+        "layouts": ["contiguous"],
+        "peers": ["torch", "torch-indexing"],
+    },
 } | {
-    f"pcgrad-{tasks}": {"kind": "pcgrad", "tasks": tasks, "parameters": 1_000_000, "layouts": ["contiguous"], "peers": ["torchjd"]}
+    f"{aggregator}-{tasks}": {
+        "kind": "aggregation",
+        "aggregator": aggregator,
+        "tasks": tasks,
+        "parameters": 1_000_000,
+        "layouts": ["contiguous"],
+        "peers": ["torchjd"],
+    }
+    | ({"tolerance": INEXACT[aggregator]} if aggregator in INEXACT else {})
+    for aggregator in AGGREGATORS
     for tasks in (4, 16, 64)
 }
 

@@ -1,4 +1,4 @@
-"""What the ground of the families costs: a second training, a sweep, prototypes of many classes, implicit derivatives."""
+"""What the ground of the families costs: a second training, a sweep, prototypes of many classes, implicit derivatives, heads."""
 
 import time
 from typing import Any
@@ -9,8 +9,8 @@ import numpy as np
 import optax
 
 import jmeta
-from benchmarks.speed.jobs import sinusoid_job
-from jmeta.nn import MultilayerPerceptron
+from benchmarks.speed.jobs import Job, compiled, seconds_in_turn, sinusoid_job
+from jmeta.nn import ConvolutionalEncoder, MultilayerPerceptron
 
 RATES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05)
 SWEPT_STEPS = 2_000
@@ -88,3 +88,36 @@ def implicit_memory(rounds: int) -> dict[str, Any]:
 
     found = [bytes_of(num_steps) for num_steps in steps]
     return {"steps": steps, "bytes": found, "ratio": found[-1] / found[0]}
+
+
+def heads_on_one_input(rounds: int) -> dict[str, Any]:
+    """FLOPs and time of a training step of hard sharing with 12 heads on one input, which is encoded once, over those with 1.
+
+    FLOPs are those of the products as traced, and those that XLA counts in the compiled program.
+    """
+    counts = (1, 4, 12)
+    jobs = [_heads_job(count) for count in counts]
+    traced = [jmeta.cost(*job).flops for job in jobs]
+    analyses = [jax.jit(step).lower(*given).compile().cost_analysis() for step, *given in jobs]
+    times = seconds_in_turn([compiled(job) for job in (jobs[0], jobs[-1])], rounds)
+    counted = [analysis["flops"] for analysis in analyses]
+    return {
+        "heads": counts,
+        "megaflops": [flops / 1e6 for flops in traced],
+        "compiled_megaflops": [flops / 1e6 for flops in counted],
+        "ratio": traced[-1] / traced[0],
+        "compiled_ratio": counted[-1] / counted[0],
+        "time_ratio": float(np.median(times[:, 1] / times[:, 0])),
+    }
+
+
+def _heads_job(count: int) -> Job:
+    """64 images 28 x 28, four convolutions of 64 channels with pooling, heads of one dense layer to 10 classes, Adam."""
+    encoder, labels = jmeta.from_linen(ConvolutionalEncoder()), jnp.arange(64) % 10
+    head = jmeta.Task(jmeta.from_linen(MultilayerPerceptron((10,))), optax.softmax_cross_entropy_with_integer_labels)
+    model = jmeta.hard_parameter_sharing(encoder, {f"task {index}": head for index in range(count)})
+    data = jmeta.Batch(jax.random.uniform(jax.random.key(0), (64, 28, 28, 1)), dict.fromkeys(model.names, labels))
+    optimizer, weighting = optax.adam(1e-3), jmeta.equal_weighting()
+    params = model.init(jax.random.key(1), data)
+    step = jmeta.make_step(model.joint_losses, optimizer, weighting=weighting)
+    return step, jmeta.init_state(params, optimizer, jax.random.key(2), tasks=model.names, weighting=weighting), data

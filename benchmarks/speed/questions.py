@@ -9,7 +9,7 @@ import numpy as np
 import jmeta
 from benchmarks.devices import devices_for
 from benchmarks.speed.compilation import cold_compile, second_process
-from benchmarks.speed.ground import implicit_memory, prototypical_memory, second_fit, sweep_of_rates
+from benchmarks.speed.ground import heads_on_one_input, implicit_memory, prototypical_memory, second_fit, sweep_of_rates
 from benchmarks.speed.jobs import IMAGE_TASKS, compiled, convolutional_job, seconds_in_turn, sinusoid_job, slope
 from benchmarks.speed.memory import cost_accuracy, nested_memory
 from benchmarks.speed.overhead import fit_overhead
@@ -110,4 +110,5 @@ QUESTIONS = {
     "sweep": sweep_of_rates,
     "prototypical-memory": prototypical_memory,
     "implicit-memory": implicit_memory,
+    "heads": heads_on_one_input,
 }
