@@ -22,6 +22,7 @@ from jmeta._validation import (
 )
 from jmeta.tasks._arrays import as_float, on_host
 from jmeta.tasks._batching import pad_episode
+from jmeta.tasks._drawing import draw_distinct
 
 
 class Cells(NamedTuple):
@@ -69,7 +70,7 @@ def minibatches(x: Any, y: Any, size: int, *, weights: Any = None) -> Sampler:
     check_storable("y", those_that_count(batch.y, batch.weights))
 
     def sample(data: Batch, key: jax.Array) -> Batch:
-        drawn = jax.lax.top_k(jax.random.uniform(key, (rows,)), size)[1]
+        drawn = draw_distinct(key, rows, size)
         return _as_floats(jax.tree.map(lambda leaf: leaf[drawn], data))
 
     return Sampler(jax.tree.map(jnp.asarray, batch), sample)
