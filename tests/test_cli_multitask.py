@@ -13,10 +13,11 @@ import jmeta
 from jmeta._catalogue import multitask_recipes
 from jmeta._catalogue.combining import AGGREGATORS, WEIGHTINGS
 from jmeta._catalogue.config import read_config
-from jmeta._catalogue.multitask_recipes import build_multitask
+from jmeta._catalogue.multitask_recipes import build_multitask, initial_multitask_state, shared_model
+from jmeta._catalogue.optimizers import outer_optimizer
 from jmeta._catalogue.options import Combining, with_values
 from jmeta._catalogue.sweeps import read_plan
-from jmeta._catalogue.tables import default_config
+from jmeta._catalogue.tables import SHARING, default_config
 from jmeta._cli import main as command_line
 from jmeta._cli.main import main
 from jmeta._reporting import read_metrics
@@ -149,6 +150,39 @@ def test_gradients_of_features_are_aggregated_where_that_is_asked_for():
     first, other = (params.encoder[0] for params in steps)
     chex.assert_trees_all_close(steps[0].head, steps[1].head, rtol=1e-5)
     assert not np.allclose(*(jax.tree.leaves(part)[0] for part in (first, other)), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("name", SHARING)
+def test_each_way_of_sharing_takes_a_step(name):
+    """As far as shapes and types go; what it computes is tested with the library."""
+    values = {"examples": 2, "classes": 3, "channels": (4, 4), "head_channels": 4, "evaluation_examples": 2}
+    course = build_multitask(with_values(default_config(name, "multi_glyphs"), **values)).course
+    data = jax.eval_shape(course.train.sample, course.train.data, course.state.key)
+    state, metrics = jax.eval_shape(course.step, course.state, data)
+    chex.assert_trees_all_equal_shapes_and_dtypes(state, course.state)
+    assert {f"{task}/loss" for task in TASKS} <= set(metrics)
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "part"),
+    [
+        ("cross_stitch_networks", "unit_rate", lambda params: params.encoder.units),
+        ("soft_parameter_sharing", "penalty_strength", lambda params: params.head["mask"].encoder),
+        ("sluice_networks", "orthogonality", lambda params: params.encoder.towers),
+    ],
+)
+def test_units_and_penalties_are_as_strong_as_is_asked_for(name, option, part):
+    values = {"channels": (4, 4), "head_channels": 4, "outer_optimizer": "sgd", "learning_rate": 1.0, "schedule": "constant"}
+    config = with_values(default_config(name, "multi_glyphs"), **values)
+    params, moves = initial_multitask_state(config).params, []
+    # A gradient that is for units to follow, and one of zeros that leaves penalties alone.
+    gradient = jax.tree.map(lambda leaf: np.full_like(leaf, name == "cross_stitch_networks"), params)
+    for strength in (1.0, 2.0):
+        _, sharing = shared_model(with_values(config, **{option: strength}))
+        optimizer = sharing.tuned(outer_optimizer(config))
+        moves.append(part(optimizer.update(gradient, optimizer.init(params), params)[0]))
+    assert any(np.any(leaf) for leaf in jax.tree.leaves(moves[0]))
+    chex.assert_trees_all_close(moves[1], jax.tree.map(lambda leaf: 2 * leaf, moves[0]), rtol=1e-5)
 
 
 def test_every_combining_can_be_named():

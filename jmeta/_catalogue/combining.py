@@ -21,5 +21,16 @@ WEIGHTINGS: Mapping[str, Callable[[], Weighting]] = {
     "smooth_tchebycheff": lambda: weighting.smooth_tchebycheff(1.0),
 }
 AGGREGATORS: Mapping[str, Callable[[], Aggregator]] = {
+    "aligned_mtl": aggregation.aligned_mtl,
+    "cagrad": aggregation.cagrad,
+    "dual_projection": aggregation.dual_projection,
+    "fairgrad": aggregation.fairgrad,
+    "graddrop": aggregation.graddrop,
+    "gradvac": aggregation.gradvac,
+    "imtl_g": aggregation.imtl_g,
+    # The losses of heterogeneous tasks have no common scale.
+    "mgda": lambda: aggregation.mgda(normalise="loss+"),
+    "nash_mtl": aggregation.nash_mtl,
     "pcgrad": aggregation.pcgrad,
+    "upgrad": aggregation.upgrad,
 }

@@ -56,7 +56,17 @@ Combining = Literal[
     "imtl_l",
     "random_weighting",
     "smooth_tchebycheff",
+    "aligned_mtl",
+    "cagrad",
+    "dual_projection",
+    "fairgrad",
+    "graddrop",
+    "gradvac",
+    "imtl_g",
+    "mgda",
+    "nash_mtl",
     "pcgrad",
+    "upgrad",
 ]
 
 
