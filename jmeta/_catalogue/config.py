@@ -13,7 +13,18 @@ from jmeta._catalogue.tables import default_config
 
 CONFIG = "config.json"
 MAY_BE_ZERO = frozenset(
-    {"inner_steps", "seed", "evaluation_steps", "evaluation_seed", "split_seed", "damping", "halvings", "jitter"}
+    {
+        "inner_steps",
+        "seed",
+        "evaluation_steps",
+        "evaluation_seed",
+        "split_seed",
+        "damping",
+        "halvings",
+        "jitter",
+        "orthogonality",
+        "penalty_strength",
+    }
 )
 LIMIT = 2**31
 
