@@ -69,7 +69,7 @@ def task_minibatches(tasks: Mapping[str, Batch], size: int | None = None) -> Sam
             ranks = ranks if data.mask is None else jnp.where(data.mask, ranks, -1)
             chosen = jax.lax.top_k(ranks, size)[1]
             drawn = jax.tree.map(lambda leaf: leaf[jnp.arange(count)[:, None], chosen], data)
-        drawn = as_floats(drawn._replace(mask=None) if full else drawn)
-        return {name: jax.tree.map(lambda leaf, task=task: leaf[task], drawn) for task, name in enumerate(names)}
+        leaves, structure = jax.tree.flatten(as_floats(drawn._replace(mask=None) if full else drawn))
+        return {name: structure.unflatten(task) for name, *task in zip(names, *map(jnp.unstack, leaves), strict=True)}
 
     return Sampler(stacked, sample)
