@@ -47,7 +47,8 @@ def page() -> str:
     errors = [result for result in results if result["metric"] != "accuracy"]
     accuracies = [result for result in results if result["metric"] == "accuracy"]
     parts = [HEAD, command_table(), *error_table(errors), *accuracy_table(accuracies), origins(results), *defaults_table()]
-    return "\n\n".join([*parts, *speed_tables(), *regression_table(), *agreement_table(), others()]) + "\n"
+    parts += [*school_table(), *speed_tables(), *regression_table(), *agreement_table(), others()]
+    return "\n\n".join(parts) + "\n"
 
 
 def command_table() -> str:
@@ -128,6 +129,26 @@ def defaults_table() -> list[str]:
         problem = f"arrays ({result['problem']})" if result["problem"] in own_data.FILES else result["problem"]
         lines.append(f"| {result['method']} {problem} | {reached} | {scale * result['nothing']:.3g}{unit} | {minutes} |")
     return ["\n".join(lines)] if results else []
+
+
+def school_table() -> list[str]:
+    """Makes the table of ways of sharing between schools."""
+    path = RESULTS / "school.json"
+    if not path.exists():
+        return []
+    found = json.loads(path.read_text())
+    lines = [
+        "| School, root mean squared error | mean over schools | over all pupils | soft sharing is better by |",
+        "|---|---|---|---|",
+    ]
+    for name, result in found["methods"].items():
+        columns = (result[key] for key in ("over_schools", "over_pupils", "soft_sharing_is_better_by"))
+        cells = [f"{column['mean']:.3f} ± {column['half_width']:.3f}" for column in columns]
+        cells[-1] = "" if name == "soft sharing to the mean" else cells[-1]
+        lines.append(f"| {' | '.join([name, *cells])} |")
+    published = ", ".join(f"{name} {value}" for name, value in found["published"].items())
+    intervals = f"95 % intervals over {found['settings']['splits']} splits, {found['minutes']:.1f} minutes"
+    return ["\n".join([*lines, "", f"{found['definition']} Published: {published}, of inputs as they are. {intervals}."])]
 
 
 def regression_table() -> list[str]:

@@ -19,6 +19,7 @@ COMMANDS = (
         "found equal to 1e-4; ours runs several steps under one scan, as `fit` does, with the tasks of Omniglot laid over one "
         "device per core",
     ),
+    ("school", "exam scores of 139 schools by linear models that share more or less, beside published errors"),
     ("speed", "growth of time and memory, compilation, what `fit` adds, sweeps"),
     ("regression REVISION", "a training step here against that of an earlier revision, in turn"),
     ("mutants", "whether the tests of a core module notice one changed operator or number of it"),

@@ -43,9 +43,19 @@ def x64():
 
 
 @pytest.fixture(scope="session")
-def omniglot_path():
-    """The folder of the real Omniglot data; a test that needs it is skipped where it is absent."""
-    root = os.environ.get("JMETA_DATA")
-    if not root or not os.path.isdir(os.path.join(root, "omniglot")):
-        pytest.skip("no Omniglot data: set JMETA_DATA to the folder that holds it as 'omniglot'.")
-    return os.path.join(root, "omniglot")
+def real_data():
+    """Gives the folder of real data of a name; a test that needs it is skipped where it is absent."""
+
+    def folder(name):
+        root = os.environ.get("JMETA_DATA")
+        if not root or not os.path.isdir(os.path.join(root, name)):
+            pytest.skip(f"no {name} data: set JMETA_DATA to the folder that holds it as '{name}'.")
+        return os.path.join(root, name)
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def omniglot_path(real_data):
+    """The folder of the real Omniglot data."""
+    return real_data("omniglot")

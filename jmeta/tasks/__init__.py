@@ -3,17 +3,35 @@
 from jmeta.tasks._arrays import from_arrays, from_classes
 from jmeta.tasks._batching import batch_tasks, combine, pad_episode
 from jmeta.tasks._groups import episodes_from, minibatches
+from jmeta.tasks._multi_mnist import multi_mnist
+from jmeta.tasks._nyuv2 import nyuv2
 from jmeta.tasks._omniglot import omniglot
+from jmeta.tasks._parkinsons import parkinsons, parkinsons_episodes
+from jmeta.tasks._ragged import stack_tasks, task_minibatches
+from jmeta.tasks._sarcos import sarcos
+from jmeta.tasks._school import school, school_episodes
 from jmeta.tasks._sinusoid import sinusoid
+from jmeta.tasks._splits import Scale, Splits
 
 __all__ = [
+    "Scale",
+    "Splits",
     "batch_tasks",
     "combine",
     "episodes_from",
     "from_arrays",
     "from_classes",
     "minibatches",
+    "multi_mnist",
+    "nyuv2",
     "omniglot",
     "pad_episode",
+    "parkinsons",
+    "parkinsons_episodes",
+    "sarcos",
+    "school",
+    "school_episodes",
     "sinusoid",
+    "stack_tasks",
+    "task_minibatches",
 ]

@@ -71,7 +71,7 @@ def minibatches(x: Any, y: Any, size: int, *, weights: Any = None) -> Sampler:
 
     def sample(data: Batch, key: jax.Array) -> Batch:
         drawn = draw_distinct(key, rows, size)
-        return _as_floats(jax.tree.map(lambda leaf: leaf[drawn], data))
+        return as_floats(jax.tree.map(lambda leaf: leaf[drawn], data))
 
     return Sampler(jax.tree.map(jnp.asarray, batch), sample)
 
@@ -137,7 +137,7 @@ def episodes_from(
 
         def part(start: int, stop: int) -> Batch:
             chosen = rows[:, start:stop].reshape(-1)
-            found = _as_floats(jax.tree.map(lambda leaf: leaf[chosen], data.examples))
+            found = as_floats(jax.tree.map(lambda leaf: leaf[chosen], data.examples))
             return found._replace(mask=real[:, start:stop].reshape(-1)) if masked else found
 
         classes = None if ways is None else counts > 0
@@ -167,19 +167,19 @@ def _of_episodes(tasks: Sequence[Episode], ways: int | None) -> Sampler:
     def at(data: Episode, index: jax.Array, key: jax.Array) -> Episode:
         del key
         support, query, classes, _ = jax.tree.map(lambda leaf: leaf[index], data)
-        return Episode(_as_floats(support), _as_floats(query), classes, index)
+        return Episode(as_floats(support), as_floats(query), classes, index)
 
     return _finite(stacked, len(tasks), at)
 
 
-def _as_floats(batch: Batch) -> Batch:
+def as_floats(batch: Batch) -> Batch:
     return batch._replace(x=jax.tree.map(as_float, batch.x))
 
 
 def _listed(tasks: Sequence[Any] | Batch, groups: ArrayLike | None) -> list[Batch]:
     """Gives the examples of each task, on the host."""
     if isinstance(tasks, Batch):
-        _check_part("tasks", tasks)
+        check_part("tasks", tasks)
         column, rows = _column(groups), count_rows(tasks.x)
         if column.shape != (rows,):
             raise ValueError(f"groups must be [n] with one entry per row; got {column.shape} for {rows} rows.")
@@ -190,7 +190,7 @@ def _listed(tasks: Sequence[Any] | Batch, groups: ArrayLike | None) -> list[Batc
     if not found:
         raise ValueError("tasks must hold at least one task; got none.")
     for number, task in enumerate(found):
-        _check_part(f"tasks[{number}]", task)
+        check_part(f"tasks[{number}]", task)
     return [jax.tree.map(np.asarray, task) for task in found]
 
 
@@ -204,7 +204,7 @@ def _column(groups: Any) -> np.ndarray:
     return column
 
 
-def _check_part(name: str, task: Any) -> None:
+def check_part(name: str, task: Any) -> None:
     if not isinstance(task, Batch):
         raise ValueError(f"{name} must be a Batch(x, y); got {type(task).__name__}.")
     check_numbers(f"{name}.x", task.x)
@@ -242,14 +242,14 @@ def _by_class(task: Batch) -> Batch:
 
 
 def _joined(tasks: Sequence[Batch]) -> Any:
-    return _together(tasks, lambda *leaves: jnp.asarray(np.concatenate(leaves)))
+    return together(tasks, lambda *leaves: jnp.asarray(np.concatenate(leaves)))
 
 
 def _stacked(tasks: Sequence[Episode]) -> Any:
-    return _together(tasks, lambda *leaves: jnp.stack(leaves))
+    return together(tasks, lambda *leaves: jnp.stack(leaves))
 
 
-def _together(tasks: Sequence[Any], join: Any) -> Any:
+def together(tasks: Sequence[Any], join: Any) -> Any:
     structures = {str(jax.tree.structure(task)) for task in tasks}
     rows = {str([leaf.shape[1:] for leaf in jax.tree.leaves(task)]) for task in tasks}
     if len(structures) > 1 or len(rows) > 1:

@@ -4,10 +4,8 @@ Every character counts four times, rotated by quarter turns: 4,112 / 688 / 1,692
 """
 
 import io
-import os
 import re
 import zipfile
-import zlib
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,11 +14,13 @@ import numpy as np
 
 from jmeta._types import Sampler
 from jmeta.tasks._arrays import from_classes
+from jmeta.tasks._reading import DAMAGE, check_shape, located, read_arrays
 
 SPLITS = ("train", "validation", "test")
 SIZE, DRAWINGS = 28, 20
 ARCHIVE = "omniglot28.npz"
 ZIPS = ("images_background.zip", "images_evaluation.zip")
+ADVICE = f"put {ZIPS[0]} and {ZIPS[1]} from github.com/brendenlake/omniglot (folder python), or {ARCHIVE}, there"
 # The order of the characters in omniglot28.npz, so that both sources give the same episodes.
 ALPHABETS: Sequence[str] = """
 Arcadian Armenian Asomtavruli_(Georgian) Balinese Bengali Blackfoot_(Canadian_Aboriginal_Syllabics) Braille Cyrillic
@@ -36,8 +36,6 @@ TRAINING_EVALUATION_ALPHABETS = frozenset(
     {"Angelic", "Atemayar_Qelisayer", "Atlantean", "Aurek-Besh", "Avesta", "Ge_ez", "Glagolitic"}
 )
 DIVIDED_ALPHABET, LAST_TRAINING_CHARACTER = "Gurmukhi", 41
-# What zipfile, zlib, numpy and pillow raise for damaged bytes.
-DAMAGE = (EOFError, KeyError, OSError, SyntaxError, ValueError, zipfile.BadZipFile, zlib.error)
 
 
 def omniglot(
@@ -66,40 +64,17 @@ def omniglot(
     """
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}; got {split!r}.")
-    folder = _find(path)
-    read = _read_archive if folder.suffix == ".npz" else _read_zips
-    images = read(folder, split)
+    found = located(path, "Omniglot", "omniglot", ((ARCHIVE,), ZIPS), ADVICE)
+    images = _read_archive(found[0], split) if found[0].suffix == ".npz" else _read_zips(found[0].parent, split)
     counts = np.full(len(images), DRAWINGS)
     return from_classes(images[..., None], counts, ways=ways, shots=shots, queries=queries, rotations=rotations)
-
-
-def _find(path: str | Path | None) -> Path:
-    """Gives the npz file, or the folder of the two zip files."""
-    root = os.environ.get("JMETA_DATA")
-    place = Path(path) if path is not None else Path(root, "omniglot") if root else None
-    for candidate in (place, place / ARCHIVE) if place else ():
-        if candidate.suffix == ".npz" and candidate.is_file():
-            return candidate
-    if place and all((place / name).is_file() for name in ZIPS):
-        return place
-    raise FileNotFoundError(
-        f"no Omniglot data in {place or 'the environment (JMETA_DATA is not set)'}; put {ZIPS[0]} and {ZIPS[1]} from "
-        f"github.com/brendenlake/omniglot (folder python), or {ARCHIVE}, there, and pass the folder as path or set JMETA_DATA to "
-        "the folder that holds it as 'omniglot'."
-    )
 
 
 def _read_archive(file: Path, split: str) -> np.ndarray:
     """Reads ``images [1623, 20, 28, 28]`` and the split's classes from an npz file."""
     name = f"vinyals_{'val' if split == 'validation' else split}"
-    try:
-        # Opened here, because np.load leaves a damaged file open.
-        with open(file, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            images, classes = archive["images"], archive[name]
-    except DAMAGE as error:
-        raise ValueError(f"path {file} is not a sound Omniglot archive ({error}); expected arrays images and {name}.") from error
-    if images.shape[1:] != (DRAWINGS, SIZE, SIZE):
-        raise ValueError(f"path {file} must hold images [characters, {DRAWINGS}, {SIZE}, {SIZE}]; got {images.shape}.")
+    images, classes = read_arrays(file, "Omniglot", ("images", name))
+    check_shape(file, "images", images, ("characters", DRAWINGS, SIZE, SIZE))
     return images[np.unique(classes[:, 0])]
 
 
