@@ -248,7 +248,7 @@ def test_plot_draws_again(run, capsys):
         ("train mamll sinusoid", "no method named 'mamll'; did you mean 'maml'? There are: maml, fomaml,"),
         ("train maml sinusiod", "no problem named 'sinusiod'; did you mean 'sinusoid'?"),
         ("train prototypical-networks omniglot", "did you mean 'prototypical_networks'?"),
-        ("train maml qqq", "no problem named 'qqq'. There are: sinusoid, omniglot, arrays, multi_glyphs."),
+        ("train maml qqq", "no problem named 'qqq'. There are: sinusoid, omniglot, arrays, multi_glyphs"),
         (
             "train prototypical_networks sinusoid --out DIR",
             "prototypical_networks solves few-shot classification; sinusoid is few-shot regression.",

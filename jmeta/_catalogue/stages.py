@@ -27,6 +27,21 @@ class StagesOptions:
     head_channels: int = 64
 
 
+@dataclasses.dataclass(frozen=True)
+class LeNetOptions:
+    """The encoder of Sener and Koltun (2018): two 5x5 convolutions with 2x2 max-pooling, and a dense layer.
+
+    Attributes:
+      filters: output channels of the two convolutions.
+      hidden_units: of the dense layer, and of one in each head.
+      dropout: share of the channels of the second convolution that a training step leaves out.
+    """
+
+    filters: tuple[int, int] = (10, 20)
+    hidden_units: int = 50
+    dropout: float = 0.5
+
+
 def dense_stages(options: PerceptronOptions) -> tuple[Model, ...]:
     """Makes a stage of each hidden layer."""
     from flax import linen
@@ -37,6 +52,15 @@ def dense_stages(options: PerceptronOptions) -> tuple[Model, ...]:
 def convolutional_stages(options: StagesOptions) -> tuple[Model, ...]:
     """Makes the stages of an encoder of images, which keeps their two axes."""
     return tuple(_convolution(channels, 2 if at < options.halvings else 1) for at, channels in enumerate(options.channels))
+
+
+def lenet_stages(options: LeNetOptions) -> tuple[Model, ...]:
+    """Makes the three stages of a LeNet."""
+    from jmeta._catalogue.lenet import Convolution, Dense
+
+    first, second = options.filters
+    modules = Convolution(first), Convolution(second, options.dropout), Dense(options.hidden_units)
+    return tuple(map(_plain, modules))
 
 
 def dense_head(outputs: int, *, hidden: Sequence[int] = ()) -> Model:

@@ -4,7 +4,18 @@ import dataclasses
 import difflib
 from collections.abc import Iterable, Mapping
 
-from jmeta._catalogue import arrays, metric_based, multi_glyphs, omniglot, optimization_based, pretraining, sharing, sinusoid
+from jmeta._catalogue import (
+    arrays,
+    metric_based,
+    multi_glyphs,
+    omniglot,
+    optimization_based,
+    pictures,
+    pretraining,
+    sharing,
+    sinusoid,
+    tabular,
+)
 from jmeta._catalogue.options import (
     Config,
     EvaluationOptions,
@@ -29,7 +40,11 @@ FEW_SHOT_PROBLEMS: Mapping[str, Problem] = {
     "omniglot": omniglot.PROBLEM,
     "arrays": arrays.PROBLEM,
 }
-MULTITASK_PROBLEMS: Mapping[str, MultitaskProblem] = {"multi_glyphs": multi_glyphs.PROBLEM}
+MULTITASK_PROBLEMS: Mapping[str, MultitaskProblem] = {
+    "multi_glyphs": multi_glyphs.PROBLEM,
+    **pictures.PROBLEMS,
+    **tabular.PROBLEMS,
+}
 PROBLEMS: Mapping[str, Problem | MultitaskProblem] = {**FEW_SHOT_PROBLEMS, **MULTITASK_PROBLEMS}
 
 
