@@ -1,6 +1,6 @@
 """Tasks by number or by name, and the options that belong to one of them."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -87,3 +87,15 @@ def check_alike(got: Any, wanted: Any, sentence: str) -> None:
     kinds = [[(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in jax.tree.leaves(tree)] for tree in (got, wanted)]
     if jax.tree.structure(got) != jax.tree.structure(wanted) or kinds[0] != kinds[1]:
         raise ValueError(f"{sentence}; got a state of shapes {[*map(jnp.shape, jax.tree.leaves(got))]}.")
+
+
+def check_matrix(name: str, matrix: Any, names: Sequence[str]) -> np.ndarray:
+    """Gives a copy ``[tasks, tasks]`` in float64 of a matrix between named tasks.
+
+    Raises:
+      ValueError: if it has not one row and one column per name, there is no name, or two are the same.
+    """
+    values = np.array(matrix, np.float64)
+    if not names_of(names) or values.shape != (len(names), len(names)):
+        raise ValueError(f"{name} must have one row and one column for each of {[*names]}; got shape {values.shape}.")
+    return values

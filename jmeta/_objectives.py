@@ -168,9 +168,14 @@ def _one_by_one(values: jax.Array, pullback: Callable[[jax.Array], Any]) -> Any:
     return jax.vmap(pullback)(jnp.eye(len(values), dtype=values.dtype))
 
 
+def is_per_task(objective: Any) -> bool:
+    """Says whether an objective is ``task_losses`` or ``task_gradients`` of the objectives that are its first argument."""
+    return is_combined_by(objective, _per_task)
+
+
 def gives_gradients(objective: Any) -> bool:
     """Says whether an objective gives the gradients of tasks and not a loss."""
-    per_task = is_combined_by(objective, _per_task) and objective.args[1] is not None
+    per_task = is_per_task(objective) and objective.args[1] is not None
     return per_task or is_combined_by(objective, _joint) or is_combined_by(objective, _joint_by_features)
 
 
