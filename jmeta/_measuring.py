@@ -15,9 +15,9 @@ Measurement = Callable[..., jax.Array]
 def with_measurements(step: Step, measurements: Mapping[str, Measurement], *, every: int = 1) -> Step:
     """Adds to the metrics of a training step what is measured just before it, on its parameters, its data and its key.
 
-    A measurement only looks: the training is the same without it. In a step that is not measured its metric is NaN, which stands for
-    nothing: :func:`jmeta.fit` leaves it out of the mean over a chunk, and the time of measuring is saved. Where several seeds train at
-    once, every step costs what a measured one does.
+    A measurement only looks: the training is the same without it. In a step that is not measured its metric is NaN, which stands
+    for nothing: :func:`jmeta.fit` leaves it out of the mean over a chunk, and the time of measuring is saved. Where several seeds
+    train at once, every step costs what a measured one does.
 
     Args:
       step: from :func:`jmeta.make_step`.

@@ -94,7 +94,7 @@ def mean_rank(methods: Mapping[str, Mapping[str, float]], *, higher_is_better: M
         raise ValueError(f"methods must each name the metrics of higher_is_better, {sorted(higher_is_better)}; got {got}.")
     signs = np.array([-1.0 if higher else 1.0 for higher in higher_is_better.values()])
     table = signs * np.array([[scores[name] for name in higher_is_better] for scores in methods.values()], np.float64)
-    if np.isnan(table).any():
-        raise ValueError(f"methods must have a number for each metric; got NaN for {[*methods][np.isnan(table).any(axis=1).argmax()]!r}.")
+    if unknown := [name for name, row in zip(methods, table, strict=True) if np.isnan(row).any()]:
+        raise ValueError(f"methods must have a number for each metric; got NaN for {unknown}.")
     below, ties = (compare(table[None], table[:, None]).sum(axis=1) for compare in (np.less, np.equal))
     return dict(zip(methods, (below + (ties + 1) / 2).mean(axis=1).tolist(), strict=True))

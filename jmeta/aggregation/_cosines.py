@@ -20,9 +20,9 @@ def gradient_cosines(gradients: Any) -> Callable[..., jax.Array]:
       gradients: ``jmeta.task_gradients(...)`` or ``jmeta.joint_gradients(...)``.
 
     Returns:
-      ``(params, key, data, *, step=0) -> [tasks, tasks]``, in float32 at least. Of an ``EncoderHead`` of parameters or features it is
-      the encoder that is compared, what the tasks share; of any others, everything is. A gradient of zeros, as that of an absent
-      task, points nowhere: its cosines are NaN, which stands for nothing.
+      ``(params, key, data, *, step=0) -> [tasks, tasks]``, in float32 at least. Of an ``EncoderHead`` of parameters or features the
+      encoder is compared, what the tasks share; of any others, everything is. A gradient of zeros, as that of an absent task,
+      points nowhere: its cosines are NaN, which stands for nothing.
 
     Raises:
       ValueError: if ``gradients`` give none, or, from the function, if the tasks share nothing.

@@ -20,8 +20,8 @@ def task_affinity(losses: Objective, *, step_size: float | Callable[[Any], Any])
 
     with the shared parameters :math:`\theta`; heads stay as they are, and what is drawn at random is the same before and after.
     Above 0 task i helps task j, below it harms. To first order this is :math:`\eta \langle g_i, g_j \rangle / |L_j|`, so that
-    affinities are compared at one step size only. It costs a gradient and all losses once more for each task, one task after another:
-    :func:`jmeta.with_measurements` takes it every so many steps, the mean of which is what :func:`jmeta.group_tasks` goes by.
+    affinities are compared at one step size only. It costs a gradient and all losses once more for each task, one task after
+    another: :func:`jmeta.with_measurements` takes it every so many steps, and :func:`jmeta.group_tasks` goes by the mean of these.
 
     Args:
       losses: ``jmeta.task_losses(...)``, or the ``joint_losses`` of a multi-task model.
@@ -29,8 +29,8 @@ def task_affinity(losses: Objective, *, step_size: float | Callable[[Any], Any])
 
     Returns:
       ``(params, key, data, *, step=0) -> [tasks, tasks]``, in float32 at least; row i is of the steps on task i. Of parameters that
-      are an ``EncoderHead`` the encoder is what tasks share; of any others, everything is. Where one of two tasks is absent, and for
-      a task whose loss is 0, it is NaN, which stands for nothing.
+      are an ``EncoderHead`` the encoder is what tasks share; of any others, everything is. Where one of two tasks is absent, or
+      has a loss of 0, it is NaN, which stands for nothing.
 
     Raises:
       ValueError: if ``losses`` give gradients, or, from the function, if the tasks share nothing.

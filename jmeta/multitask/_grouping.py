@@ -1,4 +1,4 @@
-"""Which tasks to train together: network selection (Fifty et al., 2021, 2109.04617, section 3.3; Standley et al., 2020, 1905.07553)."""
+"""Which tasks to train together: the network selection of Fifty et al. (2021, 2109.04617, section 3.3)."""
 
 import math
 from collections.abc import Sequence
@@ -30,17 +30,17 @@ def group_tasks(affinity: Any, names: Sequence[str], *, groups: int, overlap: bo
 
     .. math:: \max_{S_1, \dots, S_m} \sum_j \max_{S_k \ni j} \frac{1}{|S_k| - 1} \sum_{i \in S_k \setminus j} Z_{i \to j}
 
-    over at most ``groups`` sets of which every task is in one or more. The best is found, in :math:`3^n` steps: what is best to serve
-    any given tasks, then the best division of all tasks into those served together. The diagonal of the matrix, how a task's steps
-    lower its own loss, never counts. Of equally good answers one with the fewest groups is given.
+    over at most ``groups`` sets, of which every task is in one or more. The best is found, in :math:`3^n` steps: which network is
+    best for any tasks that it may serve, then the best division of all tasks into those served together. The diagonal of the
+    matrix, how a task's steps lower its own loss, never counts. Of equally good answers one with the fewest groups is given.
 
     Args:
       affinity: ``[tasks, tasks]``, entry (i, j) that of task i onto task j: the mean of :func:`jmeta.task_affinity` over training.
       names: of the tasks, in the order of the rows.
       groups: how many networks there may be.
       overlap: whether a task may help in other groups than the one that serves it.
-      alone: what counts as the affinity onto a task that has a network to itself. By default, as in the authors' code, no task is left
-        alone, because affinities on training data do not show overfitting; 0 leaves alone what the others harm.
+      alone: what counts as the affinity onto a task that has a network to itself. By default, as in the authors' code, no task is
+        left alone, because affinities on training data do not show overfitting; 0 leaves alone what the others harm.
 
     Raises:
       ValueError: if the matrix has not one row and one column per name or is not finite off the diagonal, ``groups`` is below 1, or
