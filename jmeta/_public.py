@@ -9,6 +9,7 @@ from jmeta._estimates import Estimate, estimate
 from jmeta._gradients import value_and_gradient
 from jmeta._learners import gradient_based
 from jmeta._loading import load_params
+from jmeta._measuring import with_measurements
 from jmeta._metrics.bootstrap import Predictions, measure
 from jmeta._objectives import joint_gradients, mixture, on_head, over_tasks, task_gradients, task_losses
 from jmeta._optimizers import penalize, trainable
@@ -32,7 +33,7 @@ from jmeta._types import (
 )
 from jmeta._validation import check_episode
 from jmeta.evaluation import Evaluation, evaluate, paired_difference, validator
-from jmeta.metrics import absolute_error, accuracy, delta_m, negative_log_likelihood, squared_error
+from jmeta.metrics import absolute_error, accuracy, delta_m, mean_rank, negative_log_likelihood, paired_delta_m, squared_error
 from jmeta.models import from_equinox, from_functions, from_linen, from_nnx
 from jmeta.predictions import predict_batch, predict_episodes
 from jmeta.sharding import shard_tasks
@@ -90,11 +91,13 @@ __all__ = [
     "load",
     "load_params",
     "make_step",
+    "mean_rank",
     "measure",
     "mixture",
     "negative_log_likelihood",
     "on_head",
     "over_tasks",
+    "paired_delta_m",
     "paired_difference",
     "penalize",
     "predict_batch",
@@ -110,4 +113,5 @@ __all__ = [
     "unrolled",
     "validator",
     "value_and_gradient",
+    "with_measurements",
 ]

@@ -108,7 +108,7 @@ def make_step(
     update = _given_what_it_asks(optimizer)
 
     def step(state: TrainState, data: Any) -> tuple[TrainState, Metrics]:
-        objective_key, tasks_key = jax.random.split(step_keys(state)[0])
+        objective_key, tasks_key = objective_keys(state)
         found = differentiate(state, objective_key, tasks_key, data)
         updates, optimizer_state = update(found.gradient, state.optimizer_state, state.params, **found.given)
         params, memory = optax.apply_updates(state.params, updates), found.memory
@@ -234,3 +234,8 @@ def _given_what_it_asks(optimizer: optax.GradientTransformation | Aggregation) -
 def step_keys(state: TrainState) -> jax.Array:
     """The keys of a step: for the objective, for the sampler."""
     return jax.random.split(jax.random.fold_in(state.key, state.step))
+
+
+def objective_keys(state: TrainState) -> jax.Array:
+    """The keys of a step by :func:`make_step`: for its objective, for what weighs or aggregates."""
+    return jax.random.split(step_keys(state)[0])

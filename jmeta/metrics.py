@@ -13,16 +13,15 @@ once, and never averaged over batches or episodes. Common to all:
 - What is undefined for a class, a label or a column is left out of the mean over them. Where nothing is left, the metric is NaN.
 - ``ValueError`` where shapes or types do not fit, or where an entry with a weight above 0 is not finite or no label.
 
-:func:`measure` gives both an interval; :func:`delta_m` compares a method's metrics with a baseline's.
+:func:`measure` gives both an interval. :func:`delta_m` and :func:`paired_delta_m` compare the metrics of a method with those of a
+baseline, :func:`mean_rank` those of several methods with each other.
 """
-
-from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jmeta._metrics.bootstrap import Predictions, measure
+from jmeta._metrics.comparison import delta_m, mean_rank, paired_delta_m
 from jmeta._metrics.decisions import f1_score, mean_iou, precision, recall
 from jmeta._metrics.entries import has_one_logit
 from jmeta._metrics.regression import explained_variance, r2_score
@@ -38,8 +37,10 @@ __all__ = [
     "explained_variance",
     "f1_score",
     "mean_iou",
+    "mean_rank",
     "measure",
     "negative_log_likelihood",
+    "paired_delta_m",
     "precision",
     "r2_score",
     "recall",
@@ -123,37 +124,3 @@ def _difference(outputs: jax.Array, targets: jax.Array) -> jax.Array:
     if outputs.shape != targets.shape:
         raise ValueError(f"outputs and targets must have one shape; got {outputs.shape} and {targets.shape}.")
     return outputs - targets
-
-
-def delta_m(method: Mapping[str, float], baseline: Mapping[str, float], *, higher_is_better: Mapping[str, bool]) -> float:
-    r"""Averages the relative changes of all metrics from a baseline to a method, in percent; above 0 the method is worse.
-
-    .. math:: \Delta_m = \frac{100}{M} \sum_{i=1}^{M} (-1)^{h_i} \frac{m_i - b_i}{|b_i|}
-
-    with :math:`h_i = 1` where higher is better. The measure is that of Maninis et al. 2019 (1904.08918), the sign that of the
-    tables since, where theirs is opposite. A negative baseline does not turn it round, because its absolute value divides.
-
-    >>> better = {"error": False, "accuracy": True}
-    >>> delta_m({"error": 0.75, "accuracy": 80.0}, {"error": 1.0, "accuracy": 64.0}, higher_is_better=better)
-    -25.0
-
-    Args:
-      method: metric by name.
-      baseline: metric by name, as a rule of models that were each trained on one task alone.
-      higher_is_better: by name, whether a higher value of the metric is better.
-
-    Raises:
-      ValueError: if the three do not have the same names, there is none, or a baseline is 0.
-    """
-    if not baseline or not set(method) == set(baseline) == set(higher_is_better):
-        raise ValueError(
-            "method, baseline and higher_is_better must name the same metrics, at least one; "
-            f"got {sorted(method)}, {sorted(baseline)} and {sorted(higher_is_better)}."
-        )
-    if zeros := sorted(name for name, value in baseline.items() if value == 0):
-        raise ValueError(f"baseline must differ from 0, which no change is relative to; got 0 for {zeros}.")
-    worse = [
-        (baseline[name] - method[name] if higher else method[name] - baseline[name]) / abs(baseline[name])
-        for name, higher in higher_is_better.items()
-    ]
-    return 100 * float(np.mean(worse))

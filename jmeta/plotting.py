@@ -1,4 +1,4 @@
-"""Figures of training, of adapting, and of regression tasks. They need the extra ``plot``; no global state is touched."""
+"""Figures of training, of adapting, of several tasks and of methods. They need the extra ``plot``; no global state is touched."""
 
 from __future__ import annotations
 
@@ -11,12 +11,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jmeta._plots import figures
+from jmeta._plots.multitask import affinity_matrix, cosine_history, method_comparison, task_groups
 from jmeta._types import Batch, Episode, Learner, Params
 from jmeta.evaluation import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+__all__ = [
+    "adaptation_curve",
+    "affinity_matrix",
+    "cosine_history",
+    "method_comparison",
+    "regression_tasks",
+    "sweep_curve",
+    "task_groups",
+    "training_curve",
+]
 
 BLUE, ORANGE, RED, GREY = "tab:blue", "tab:orange", "tab:red", "0.55"
 COLORS = (BLUE, ORANGE, *(f"tab:{name}" for name in ("green", "red", "purple", "brown", "pink", "olive", "cyan")))
@@ -46,7 +59,7 @@ class Evaluated(Protocol):
 def training_curve(metrics: Sequence[Mapping[str, Any]]) -> Figure:
     """Draws every metric of a training against the step, on training and on validation tasks.
 
-    Where validation tasks diverged, a mark on the step says so.
+    Where validation tasks diverged, a mark on the step says so. Lists, such as the matrix of a measurement, are left out.
 
     Args:
       metrics: the lines of ``metrics.jsonl``: each a ``step`` with what was measured there; the names of what was measured on
@@ -57,11 +70,12 @@ def training_curve(metrics: Sequence[Mapping[str, Any]]) -> Figure:
     """
     if not metrics:
         raise ValueError("metrics must hold at least one line; got none.")
+    metrics = [{name: value for name, value in line.items() if not isinstance(value, list)} for line in metrics]
     names = dict.fromkeys(name.removeprefix("validation/") for line in metrics for name in line if name not in ("step", DIVERGED))
     diverged = [line["step"] for line in metrics if line.get(DIVERGED)]
     # A regression's metric is its loss.
     kinds = [kind for kind in names if kind == "loss" or _values(metrics, kind) != _values(metrics, "loss")]
-    figure, panels = _panels(1, len(kinds), (6.0, 4.0))
+    figure, panels = figures.panels(1, len(kinds), (6.0, 4.0))
     from matplotlib.ticker import LogLocator
 
     for axes, kind in zip(panels, kinds, strict=True):
@@ -78,7 +92,7 @@ def training_curve(metrics: Sequence[Mapping[str, Any]]) -> Figure:
             # In axes coordinates upwards: at the lower edge, whatever the metric's range.
             where = axes.get_xaxis_transform()
             axes.plot(diverged, [0.02] * len(diverged), "x", color=RED, transform=where, label="validation diverged")
-        _label(axes, "training steps", _words(kind))
+        figures.label(axes, "training steps", figures.words(kind))
         axes.legend()
     return figure
 
@@ -98,7 +112,7 @@ def adaptation_curve(evaluations: Mapping[str, Evaluated], *, references: Mappin
     kinds = {evaluated.metric for evaluated in evaluations.values()}
     if len(kinds) != 1:
         raise ValueError(f"evaluations must have one metric; got {sorted(kinds)}.")
-    figure, (axes,) = _panels(1, 1, (6.4, 4.4))
+    figure, (axes,) = figures.panels(1, 1, (6.4, 4.4))
     from matplotlib.ticker import MaxNLocator
 
     for (name, evaluated), color in zip(evaluations.items(), itertools.cycle(COLORS), strict=False):
@@ -116,7 +130,7 @@ def adaptation_curve(evaluations: Mapping[str, Evaluated], *, references: Mappin
     if kinds != {"accuracy"}:
         axes.set_ylim(bottom=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _label(axes, "adaptation steps (gradient steps on the support)", f"{_words(*kinds)} on query examples")
+    figures.label(axes, "adaptation steps (gradient steps on the support)", f"{figures.words(*kinds)} on query examples")
     figure.legend(loc="outside upper center", ncols=2, frameon=False)
     return figure
 
@@ -137,10 +151,10 @@ def sweep_curve(values: Sequence[Mapping[str, Any]], losses: Sequence[Sequence[f
     if not values or len(values) != len(table):
         raise ValueError(f"losses must have a row for each setting, at least one; got {len(table)} for {len(values)} settings.")
     names = list(values[0])
-    figure, panels = _panels(1, len(names), (5.0, 4.0))
+    figure, panels = figures.panels(1, len(names), (5.0, 4.0))
     for name, axes in zip(names, panels, strict=True):
         _draw_values(axes, [setting[name] for setting in values], table)
-        _label(axes, _words(name), "lowest validation loss")
+        figures.label(axes, figures.words(name), "lowest validation loss")
     known: dict[str, Any] = {}
     for axes in panels:
         handles, labels = axes.get_legend_handles_labels()
@@ -186,7 +200,7 @@ def regression_tasks(learner: Learner, params: Params, episodes: Episode, *, num
     if learner.path is None:
         raise ValueError("learner must have a path, to draw before and after adapting; got one without.")
     tasks = len(episodes.query.y)
-    figure, panels = _panels(-(-tasks // COLUMNS), min(tasks, COLUMNS), (3.6, 2.6), share=True)
+    figure, panels = figures.panels(-(-tasks // COLUMNS), min(tasks, COLUMNS), (3.6, 2.6), share=True)
     x = jnp.linspace(episodes.query.x.min(), episodes.query.x.max(), 200)[:, None]
     before, after = _before_and_after(learner, params, episodes, x, num_steps)
     for task, axes in enumerate(panels[:tasks]):
@@ -216,25 +230,5 @@ def _before_and_after(
     return curves(params, episodes.support)
 
 
-def _panels(rows: int, columns: int, size: tuple[float, float], *, share: bool = False) -> tuple[Figure, list[Axes]]:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("plots need matplotlib: pip install 'jmeta[plot]'.") from error
-    figure = Figure(figsize=(columns * size[0], rows * size[1]), dpi=120, layout="constrained")
-    axes = figure.subplots(rows, columns, sharex=share, sharey=share, squeeze=False)
-    return figure, list(axes.flat)
-
-
-def _label(axes: Axes, x: str, y: str) -> None:
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    axes.grid(alpha=0.3)
-
-
 def _values(metrics: Sequence[Mapping[str, Any]], kind: str) -> list[Any]:
     return [line.get(f"validation/{kind}") for line in metrics]
-
-
-def _words(metric: str) -> str:
-    return {"squared_error": "mean squared error"}.get(metric, metric.replace("_", " "))

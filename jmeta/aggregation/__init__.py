@@ -6,6 +6,7 @@ The plain ``sum`` and ``mean`` are offered here alone, because at the top level 
 from jmeta.aggregation._aggregate import aggregate
 from jmeta.aggregation._aligned_mtl import aligned_mtl
 from jmeta.aggregation._cagrad import cagrad
+from jmeta.aggregation._cosines import gradient_cosines
 from jmeta.aggregation._cr_mogm import cr_mogm
 from jmeta.aggregation._dual_projection import dual_projection
 from jmeta.aggregation._fairgrad import fairgrad
@@ -28,6 +29,7 @@ __all__ = [
     "dual_projection",
     "fairgrad",
     "graddrop",
+    "gradient_cosines",
     "gradvac",
     "gramian",
     "imtl_g",

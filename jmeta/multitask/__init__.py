@@ -1,9 +1,11 @@
 """Several tasks in one network."""
 
+from jmeta.multitask._affinity import task_affinity
 from jmeta.multitask._cross_stitch import cross_stitch_networks
 from jmeta.multitask._customized_gate_control import customized_gate_control
 from jmeta.multitask._evaluation import evaluate_tasks, task_validator
 from jmeta.multitask._film import task_conditioned_film
+from jmeta.multitask._grouping import Grouping, group_tasks
 from jmeta.multitask._hard_sharing import hard_parameter_sharing
 from jmeta.multitask._independent import independent_networks
 from jmeta.multitask._mtan import multi_task_attention_network
@@ -15,6 +17,7 @@ from jmeta.multitask._soft_sharing import distance_between, distance_to_mean, so
 from jmeta.multitask._towers import unit_labels
 
 __all__ = [
+    "Grouping",
     "MultitaskModel",
     "Task",
     "Trunk",
@@ -23,6 +26,7 @@ __all__ = [
     "distance_between",
     "distance_to_mean",
     "evaluate_tasks",
+    "group_tasks",
     "hard_parameter_sharing",
     "independent_networks",
     "multi_gate_mixture_of_experts",
@@ -32,6 +36,7 @@ __all__ = [
     "sluice_networks",
     "soft_parameter_sharing",
     "subspace_orthogonality",
+    "task_affinity",
     "task_conditioned_film",
     "task_validator",
     "trace_norm",

@@ -1,0 +1,1 @@
+"""What :mod:`jmeta.plotting` offers beside figures of training and of adapting."""
