@@ -179,11 +179,16 @@ def result_of(name: str, evaluation: jmeta.Evaluation, settings: dict[str, Any],
         "best_step": best_step,
         "parameters_chosen_by": "lowest loss on validation tasks",
         "settings": settings,
+    } | origin()
+
+
+def origin() -> dict[str, Any]:
+    """Says on what something was measured."""
+    versions = {package: version(package) for package in ("jax", "jaxlib", "flax", "optax", "numpy")}
+    return {
         "device": jax.devices()[0].device_kind,
         "cores": os.cpu_count(),
-        "versions": {"python": platform.python_version()}
-        | {package: version(package) for package in ("jax", "jaxlib", "flax", "optax", "numpy")}
-        | {"jmeta": jmeta.__version__},
+        "versions": {"python": platform.python_version()} | versions | {"jmeta": jmeta.__version__},
     }
 
 

@@ -1,0 +1,181 @@
+"""Made-up characters against an integral by hand, exact turns, and a classifier that compares pixels."""
+
+import math
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jmeta
+from jmeta.tasks import _glyphs, _strokes
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+KEY = jax.random.key(0)
+
+
+def drawn(sampler, key=KEY):
+    return jax.device_get(jax.jit(sampler.sample)(sampler.data, key))
+
+
+def one(*points, pen):
+    """A glyph of one stroke."""
+    controls = jnp.zeros((_strokes.MOST_STROKES, 4, 2)).at[0].set(jnp.array(points))
+    return _strokes.Glyph(controls, jnp.eye(_strokes.MOST_STROKES)[0], jnp.asarray(pen))
+
+
+@pytest.fixture(scope="module")
+def characters():
+    """Forty characters."""
+    return jax.jit(jax.vmap(_strokes.character))(jax.random.split(KEY, 40))
+
+
+def test_a_line_has_the_profile_of_the_pen():
+    pen, size = 0.05, 40
+    image = jax.jit(_strokes.ink, static_argnums=1)(one((-1, 0.1), (-1 / 3, 0.1), (1 / 3, 0.1), (1, 0.1), pen=pen), size)
+    distances = (np.arange(size) + 0.5) / size - 0.5 - 0.1
+    # Marks 1.25 pens apart: the sum of Gaussians is off by 2 exp(-2 pi^2 / 1.25^2), the ends are ten pens beyond the image.
+    expected = 1 - np.exp(-3 * np.exp(-np.square(distances / pen) / 2))
+    np.testing.assert_allclose(image, np.tile(expected[:, None], size), atol=2e-5)
+
+
+def test_ink_is_the_integral_of_the_pens_mark_along_the_strokes(characters):
+    size, t = 24, np.linspace(0, 1, 4001)
+    weights = np.stack([math.comb(3, k) * t**k * (1 - t) ** (3 - k) for k in range(4)], axis=1)
+    pixels = (np.arange(size) + 0.5) / size - 0.5
+    draw = jax.jit(_strokes.ink, static_argnums=1)
+    for glyph in (jax.tree.map(lambda leaf, at=at: leaf[at], characters) for at in range(4)):
+        pen, density = float(glyph.pen), np.zeros((size, size))
+        for stroke, there in zip(np.asarray(glyph.controls, np.float64), np.asarray(glyph.drawn), strict=True):
+            curve = weights @ stroke
+            lengths = there * np.hypot(*np.diff(curve, axis=0).T)
+            for y, x in np.ndindex(size, size):
+                squares = np.square(curve[:-1] - [pixels[x], pixels[y]]).sum(axis=1)
+                density[y, x] += (lengths * np.exp(-squares / (2 * pen**2))).sum() / (pen * math.sqrt(2 * math.pi))
+        # 32 marks for a stroke of up to 60 pens: the sum ripples by a few hundredths.
+        np.testing.assert_allclose(draw(glyph, size), 1 - np.exp(-3 * density), atol=0.06)
+
+
+def test_characters_fill_the_unit_square_with_two_to_four_strokes(characters):
+    curves = np.asarray(jax.vmap(_strokes._curves)(characters.controls))
+    counts = np.asarray(characters.drawn).sum(axis=1)
+    assert set(counts) == {2, 3, 4}
+    for curve, count in zip(curves, counts, strict=True):
+        low, high = (edge(curve[: int(count)].reshape(-1, 2), axis=0) for edge in (np.min, np.max))
+        np.testing.assert_allclose((high - low).max(), 1, rtol=1e-5)
+        np.testing.assert_allclose(low + high, 0, atol=1e-5)
+
+
+def test_a_quarter_turn_clockwise_is_that_of_the_image(characters):
+    glyph = jax.tree.map(lambda leaf: leaf[3], characters)
+
+    @jax.jit
+    def turned(angle):
+        return _strokes.ink(_strokes.place(glyph, angle, 0.6, jnp.zeros(2)), 28)
+
+    for quarters in range(4):
+        np.testing.assert_allclose(turned(quarters * math.pi / 2), np.rot90(turned(0.0), -quarters), atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def episodes():
+    """A sampler, a hundred keys, and the episode of each."""
+    sampler, keys = jmeta.glyphs(ways=5, shots=5, queries=15), jax.random.split(KEY, 100)
+    traces = []
+
+    @jax.jit
+    def draw(data, keys):
+        traces.append(keys)
+        return jax.lax.map(lambda key: sampler.sample(data, key), keys)
+
+    found = jax.device_get([draw(sampler.data, part) for part in (keys[:50], keys[50:])])
+    assert len(traces) == 1
+    return sampler, keys, jax.tree.map(lambda *parts: np.concatenate(parts), *found)
+
+
+def test_an_episode_is_balanced_grouped_and_in_range(episodes):
+    _, _, found = episodes
+    assert (found.support.x.shape, found.query.x.shape) == ((100, 25, 28, 28, 1), (100, 75, 28, 28, 1))
+    for batch, count in ((found.support, 5), (found.query, 15)):
+        assert batch.x.dtype == np.float32
+        assert batch.x.min() >= 0
+        # Every drawing has dark ink, on light paper.
+        assert (0.9 < batch.x.max((2, 3, 4))).all()
+        assert batch.x.max() <= 1
+        assert 0.05 < batch.x.mean() < 0.25
+        np.testing.assert_array_equal(batch.y, np.tile(np.repeat(np.arange(5), count), (100, 1)))
+    assert found.classes.shape == (100, 5)
+    assert found.classes.all()
+
+
+def test_an_episode_depends_on_its_key_alone(episodes):
+    sampler, keys, found = episodes
+    jmeta.check_episode(drawn(sampler, keys[7]))
+    together = jax.device_get(jax.jit(jax.vmap(sampler.sample, (None, 0)))(sampler.data, keys[6:9]))
+    for at in range(3):
+        chex.assert_trees_all_close(drawn(sampler, keys[6 + at]), jax.tree.map(lambda leaf, at=at: leaf[6 + at], found), atol=1e-5)
+        chex.assert_trees_all_close(
+            *(jax.tree.map(lambda x, n=n: x[n], t) for t, n in ((together, at), (found, 6 + at))), atol=1e-5
+        )
+
+
+def test_pixels_tell_the_classes_apart_a_little(episodes):
+    _, _, found = episodes
+    centroids = found.support.x.reshape(100, 5, 5, -1).mean(axis=2)
+    queries = found.query.x.reshape(100, 75, -1)
+    distances = np.square(queries[:, :, None] - centroids[:, None]).sum(axis=-1)
+    accuracies = (distances.argmin(axis=-1) == found.query.y).mean(axis=1)
+    # Four standard errors.
+    error = 4 * accuracies.std() / math.sqrt(len(accuracies))
+    assert 0.3 < accuracies.mean() - error
+    assert accuracies.mean() + error < 0.6
+
+
+def test_splits_share_no_character_and_a_finite_set_is_drawn_without_replacement():
+    seen = {}
+    for split in _strokes.SPLITS:
+        sampler = jmeta.glyphs(ways=4, shots=1, queries=2, size=16, classes=6, jitter=0.0, split=split)
+        sample = jax.jit(sampler.sample)
+        for key in jax.random.split(KEY, 10):
+            episode = jax.device_get(sample(sampler.data, key))
+            # Without jitter all drawings of a class are one, and those of other classes are others.
+            np.testing.assert_array_equal(episode.query.x, np.repeat(episode.support.x, 2, axis=0))
+            images = [image.tobytes() for image in episode.support.x]
+            assert len(set(images)) == 4
+            seen.setdefault(split, set()).update(images)
+    assert [len(images) for images in seen.values()] == [6, 6, 6]
+    assert len(set.union(*seen.values())) == 18
+
+
+def test_numbers_of_characters_are_distinct_and_in_the_stream_of_their_split():
+    numbers = np.asarray(jax.vmap(lambda key: _glyphs._numbers(key, 7, None))(jax.random.split(KEY, 500)))
+    assert numbers.min() >= 0
+    assert numbers.max() < _glyphs.STREAM
+    assert all(len(set(row)) == 7 for row in numbers)
+    # The mean of 3,500 uniform numbers has a standard error of 0.0049 of their range.
+    assert abs(numbers.mean() / _glyphs.STREAM - 0.5) < 0.02
+    assert len(set(numbers.ravel())) > 3490
+    assert len(_strokes.SPLITS) * _glyphs.STREAM < 2**31
+
+
+def test_float64_draws_in_float64(x64):
+    sampler = jmeta.glyphs(ways=2, shots=1, queries=1, size=8)
+    assert drawn(sampler).support.x.dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ways": 0}, "ways must be a whole number of at least 1; got 0"),
+        ({"queries": 2.5}, "queries must be a whole number of at least 1; got 2.5"),
+        ({"size": 7}, "size must be a whole number of at least 8; got 7"),
+        ({"classes": 4}, "ways must be at most the number of classes; got ways=5 and 4 classes"),
+        ({"jitter": -1.0}, "jitter must be finite and at least 0; got -1.0"),
+        ({"jitter": math.nan}, "jitter must be finite and at least 0; got nan"),
+        ({"split": "val"}, "split must be one of train, validation, test; got 'val'"),
+    ],
+)
+def test_options_out_of_range_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        jmeta.glyphs(**options)
