@@ -84,7 +84,7 @@ def cosine_history(metrics: Sequence[Mapping[str, Any]], names: Sequence[str], *
     edges = [0, *(line["step"] for line in metrics)]
     mesh = axes.pcolormesh(edges, np.arange(len(pairs) + 1) - 0.5, table.T[order], cmap=DIVERGING, vmin=-1, vmax=1)
     axes.set_facecolor("0.9")
-    axes.set_yticks(range(len(pairs)), [" – ".join(names[task] for task in pairs[at]) for at in order])
+    axes.set_yticks(range(len(pairs)), [" – ".join(str(names[task]) for task in pairs[at]) for at in order])
     axes.invert_yaxis()
     axes.set_xlabel("training steps")
     axes.set_ylabel("pair of tasks")

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from jmeta._objectives import gives_gradients, is_per_task, joint_gradients, task_gradients
-from jmeta._types import PRESENT, EncoderHead, Objective, Params
+from jmeta._types import PRESENT, EncoderHead, Params
 
 
-def task_affinity(losses: Objective, *, step_size: float | Callable[[Any], Any]) -> Callable[..., jax.Array]:
+def task_affinity(losses: Any, *, step_size: float | Callable[[Any], Any]) -> Callable[..., jax.Array]:
     r"""Measures how much a step on one task alone, along what the tasks share, lowers the loss of each.
 
     .. math:: Z_{i \to j} = \frac{L_j(\theta) - L_j(\theta - \eta \nabla_\theta L_i(\theta))}{|L_j(\theta)|}

@@ -1,6 +1,7 @@
 """Four tasks on one image of two characters, after MultiMNIST (Sabour et al., 2017, 1710.09829) and made up on the device."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -62,7 +63,7 @@ def multi_glyphs(
     keys = jax.random.split(jax.random.key(seed, impl="threefry2x32"), classes)
     data = {"alphabet": jax.vmap(character)(keys), "rotation": jnp.asarray(rotation, float), "jitter": jnp.asarray(jitter, float)}
 
-    def sample(data: dict[str, jax.Array | Glyph], key: jax.Array) -> Batch:
+    def sample(data: dict[str, Any], key: jax.Array) -> Batch:
         class_key, angle_key, drawing_key = jax.random.split(jax.random.fold_in(key, SPLITS.index(split)), 3)
         labels = jax.random.randint(class_key, (2, examples), 0, classes)
         angles = data["rotation"] * jax.random.uniform(angle_key, (examples,), minval=-1.0, maxval=1.0)
