@@ -25,12 +25,12 @@ from jmeta._catalogue.options import Config, with_values
 from jmeta._catalogue.recipes import prepared
 from jmeta._catalogue.results import Measured
 from jmeta._catalogue.runs import Tested, evaluate_run, train_run
-from jmeta._catalogue.tables import METHODS, PROBLEMS, default_config, solves
+from jmeta._catalogue.tables import FEW_SHOT_PROBLEMS, LEARNERS, default_config, solves
 
 RUNS = Path("runs") / "defaults"
 OWN = "arrays"
-PAIRS = [(method, problem) for problem in PROBLEMS if problem != OWN for method in METHODS if solves(method, problem)]
-PAIRS += [(method, name) for name, (kind, _) in own_data.FILES.items() for method, row in METHODS.items() if kind in row.solves]
+PAIRS = [(method, problem) for problem in FEW_SHOT_PROBLEMS if problem != OWN for method in LEARNERS if solves(method, problem)]
+PAIRS += [(method, name) for name, (kind, _) in own_data.FILES.items() for method, row in LEARNERS.items() if kind in row.solves]
 
 
 def path_of(method: str, problem: str) -> Path:

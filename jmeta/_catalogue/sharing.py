@@ -179,7 +179,7 @@ METHODS = {
         "mixes subspaces of the towers, and depths (Ruder 2019)",
         SluiceOptions,
         _sluice_networks,
-        presets={"multi_glyphs": ONE_SHAPE, "multi_mnist": ONE_SHAPE, "nyuv2": ONE_SHAPE},
+        presets={"multi_glyphs": ONE_SHAPE, "nyuv2": ONE_SHAPE},
     ),
     "multi_task_attention_network": MultitaskMethod(
         "selects features of a shared encoder by masks, MTAN (Liu 2019)", AttentionOptions, _multi_task_attention_network

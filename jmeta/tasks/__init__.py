@@ -2,7 +2,9 @@
 
 from jmeta.tasks._arrays import from_arrays, from_classes
 from jmeta.tasks._batching import batch_tasks, combine, pad_episode
+from jmeta.tasks._glyphs import glyphs
 from jmeta.tasks._groups import episodes_from, minibatches
+from jmeta.tasks._multi_glyphs import multi_glyphs
 from jmeta.tasks._multi_mnist import multi_mnist
 from jmeta.tasks._nyuv2 import nyuv2
 from jmeta.tasks._omniglot import omniglot
@@ -21,7 +23,9 @@ __all__ = [
     "episodes_from",
     "from_arrays",
     "from_classes",
+    "glyphs",
     "minibatches",
+    "multi_glyphs",
     "multi_mnist",
     "nyuv2",
     "omniglot",

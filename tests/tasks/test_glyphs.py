@@ -11,7 +11,6 @@ import pytest
 import jmeta
 from jmeta.tasks import _glyphs, _strokes
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 KEY = jax.random.key(0)
 
 

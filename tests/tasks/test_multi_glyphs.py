@@ -10,7 +10,6 @@ from scipy import ndimage
 import jmeta
 from jmeta.tasks import _multi_glyphs
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 KEY = jax.random.key(0)
 
 
