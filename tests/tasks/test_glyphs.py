@@ -44,7 +44,10 @@ def test_ink_is_the_integral_of_the_pens_mark_along_the_strokes(characters):
     weights = np.stack([math.comb(3, k) * t**k * (1 - t) ** (3 - k) for k in range(4)], axis=1)
     pixels = (np.arange(size) + 0.5) / size - 0.5
     draw = jax.jit(_strokes.ink, static_argnums=1)
-    for glyph in (jax.tree.map(lambda leaf, at=at: leaf[at], characters) for at in range(4)):
+    for number in range(4):
+        glyph = jax.tree.map(lambda leaf: leaf[number], characters)  # noqa: B023
+        # As large as it is drawn.
+        glyph = _strokes.place(glyph, jnp.zeros(()), 0.62, jnp.zeros(2))
         pen, density = float(glyph.pen), np.zeros((size, size))
         for stroke, there in zip(np.asarray(glyph.controls, np.float64), np.asarray(glyph.drawn), strict=True):
             curve = weights @ stroke
