@@ -51,7 +51,7 @@ def task_affinity(losses: Any, *, step_size: float | Callable[[Any], Any]) -> Ca
             return losses(EncoderHead(moved, params.head) if isinstance(params, EncoderHead) else moved, key, data, step=step)[0]
 
         # One after another: convolutions with weights of their own are slow on the CPU, and all activations would be held at once.
-        lowered = (before - jax.lax.map(after, rows)).astype(jnp.promote_types(before.dtype, jnp.float32))
+        lowered = (before[None, :] - jax.lax.map(after, rows)).astype(jnp.promote_types(before.dtype, jnp.float32))
         known = metrics.get(PRESENT, jnp.ones(before.shape, bool)) & (before != 0)
         return jnp.where(known[:, None] & known[None, :], lowered / jnp.where(known, jnp.abs(before), 1)[None, :], jnp.nan)
 
