@@ -132,7 +132,9 @@ def test_data_and_metrics_name_the_tasks():
     model = jmeta.hard_parameter_sharing(jmeta.from_linen(linen.Dense(4)), heads())
     batch = jmeta.Batch(jnp.ones((4, 5)), {"age": jnp.ones((4, 1)), "species": jnp.zeros(4, int)})
     params = model.init(jax.random.key(0), batch)
-    with pytest.raises(ValueError, match=r"metrics must have an entry for each of \['age', 'species'\]; got \['age'\]"):
+    with pytest.raises(
+        ValueError, match=r"metrics must be a mapping with an entry for each of \['age', 'species'\]; got \['age'\]"
+    ):
         jmeta.evaluate_tasks(model, params, batch, {"age": MEASURES["age"]})
-    with pytest.raises(ValueError, match=r"data must have an entry for each of \['age', 'species'\]; got \['size'\]"):
+    with pytest.raises(ValueError, match=r"data must be a mapping with an entry for each of \['age', 'species'\]; got \['size'\]"):
         jmeta.evaluate_tasks(model, params, {"size": batch}, MEASURES)

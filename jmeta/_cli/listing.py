@@ -10,16 +10,17 @@ MARK, GAP, WIDTH = "x", "  ", 120
 
 
 def listing() -> str:
-    """Writes a table of methods against problems, marked where they fit, and a line on each problem."""
+    """Writes a table of methods against problems, marked where not all of a family fit, and a line on each problem."""
     width = max(len(name) for family in FAMILIES.values() for name in family) + len(GAP)
     lines = []
     for family, methods in FAMILIES.items():
         problems = [problem for problem in PROBLEMS if any(solves(name, problem) for name in methods)]
-        lines.append(f"{family:<{width}}{GAP}{GAP.join(problems)}")
+        whole = all(solves(name, problem) for name in methods for problem in problems)
+        lines.append(f"{family:<{width}}{GAP}{'each on ' + ', '.join(problems) if whole else GAP.join(problems)}")
         for name, method in methods.items():
             marks = [MARK if solves(name, problem) else "" for problem in problems]
-            cells = GAP.join(f"{mark:^{len(problem)}}" for mark, problem in zip(marks, problems, strict=True))
-            lines.append(f"{GAP}{name:<{width}}{cells}{GAP}{method.description}")
+            cells = GAP.join(f"{mark:^{len(problem)}}" for mark, problem in zip(marks, problems, strict=True)) + GAP
+            lines.append(f"{GAP}{name:<{width}}{'' if whole else cells}{method.description}")
         lines.append("")
     return "\n".join([*lines, *problem_lines(list(PROBLEMS)), "", *_combinings()])
 
