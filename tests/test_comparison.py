@@ -1,76 +1,53 @@
-"""One method against another: over seeds, and by ranks; and the plots of it."""
+"""Comparisons of methods over seeds and over metrics, against SciPy."""
 
 import numpy as np
 import pytest
 from scipy import stats
 
 import jmeta
-from jmeta import plotting
 
-HIGHER = {"error": False, "accuracy": True}
+BETTER = {"error": False, "accuracy": True}
 
 
-def table(seed):
+def table(seed, seeds=4):
     random = np.random.default_rng(seed)
-    return {at: {"error": random.uniform(1, 2), "accuracy": random.uniform(60, 90)} for at in range(4)}
+    return {number: {"error": random.uniform(1, 2), "accuracy": random.uniform(50, 60)} for number in range(seeds)}
 
 
-def test_delta_m_over_seeds_is_the_mean_of_that_of_each_with_its_t_interval():
-    ours, theirs = table(0), table(1)
-    found = jmeta.paired_delta_m(ours, theirs, higher_is_better=HIGHER)
-    each = [
-        50 * ((ours[at]["error"] - theirs[at]["error"]) / theirs[at]["error"])
-        + 50 * ((theirs[at]["accuracy"] - ours[at]["accuracy"]) / theirs[at]["accuracy"])
-        for at in range(4)
-    ]
-    assert found.mean == pytest.approx(np.mean(each))
-    assert found.half_width == pytest.approx(stats.t.ppf(0.975, 3) * stats.sem(each))
-    alone = jmeta.paired_delta_m({0: ours[0]}, {0: theirs[0]}, higher_is_better=HIGHER)
-    assert alone.mean == pytest.approx(each[0])
-    assert np.isnan(alone.half_width)
+def test_paired_delta_m_is_the_mean_over_seeds_with_the_interval_of_student():
+    method, baseline = table(0), table(1)
+    # In another order: seeds are paired by what they are.
+    found = jmeta.paired_delta_m(method, dict(reversed(baseline.items())), higher_is_better=BETTER)
+    values = [jmeta.delta_m(method[seed], baseline[seed], higher_is_better=BETTER) for seed in range(4)]
+    low, high = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
+    assert (found.mean - found.half_width, found.mean + found.half_width) == pytest.approx((low, high))
 
 
-def test_ranks_are_scipy_s():
-    random = np.random.default_rng(2)
-    scores = random.integers(0, 4, size=(6, 2)).astype(float)
-    methods = {f"method {at}": dict(zip(HIGHER, row, strict=True)) for at, row in enumerate(scores)}
-    found = jmeta.mean_rank(methods, higher_is_better=HIGHER)
-    expected = (stats.rankdata(scores[:, 0]) + stats.rankdata(-scores[:, 1])) / 2
-    np.testing.assert_allclose(list(found.values()), expected)
+def test_one_seed_has_no_interval():
+    found = jmeta.paired_delta_m({7: {"error": 1.5}}, {7: {"error": 1.0}}, higher_is_better={"error": False})
+    assert found.mean == 50
+    assert np.isnan(found.half_width)
 
 
-@pytest.mark.parametrize(
-    ("call", "sentence"),
-    [
-        (
-            lambda: jmeta.paired_delta_m({}, {}, higher_is_better=HIGHER),
-            "method and baseline must have the same seeds",
-        ),
-        (lambda: jmeta.mean_rank({"one": {"error": 1.0}}, higher_is_better=HIGHER), "methods must each name the metrics"),
-        (
-            lambda: jmeta.mean_rank({"one": {"error": np.nan, "accuracy": 1.0}}, higher_is_better=HIGHER),
-            "methods must have a number for each metric; got NaN for .'one'",
-        ),
-    ],
-)
-def test_what_cannot_be_compared_is_refused(call, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        call()
+def test_seeds_that_cannot_be_paired_are_refused():
+    with pytest.raises(ValueError, match=r"same seeds, at least one; got \[0, 1\] and \[0, 1, 2\]"):
+        jmeta.paired_delta_m(table(0, 2), table(1, 3), higher_is_better=BETTER)
+    with pytest.raises(ValueError, match="same seeds, at least one"):
+        jmeta.paired_delta_m({}, {}, higher_is_better=BETTER)
 
 
-def test_plots_hold_what_they_are_given():
-    names = ["first", "second", "mask"]
-    affinity = np.array([[1.0, 0.02, -0.01], [0.03, 1.0, 0.04], [-0.02, np.nan, 1.0]])
-    (axes, _) = plotting.affinity_matrix(affinity, names).axes
-    assert {text.get_text() for text in axes.texts} == {"1e+02", "2", "-1", "3", "4", "-2"}
-    lines = [{"step": 10 * at, "cosines": np.full((3, 3), 0.1 * at)} for at in (1, 2)]
-    (axes, _) = plotting.cosine_history(lines, names, metric="cosines").axes
-    assert len(axes.get_yticklabels()) == 3
-    grouping = jmeta.group_tasks(np.nan_to_num(affinity), names, groups=2, alone=0.0)
-    (axes,) = plotting.task_groups(grouping).axes
-    assert [label.get_text() for label in axes.get_yticklabels()] == names
-    scores = {"independent networks": table(0), "hard sharing": table(1), "pcgrad": table(2)}
-    figure = plotting.method_comparison(scores, baseline="independent networks", higher_is_better=HIGHER)
-    assert {label.get_text() for label in figure.axes[0].get_yticklabels()} == {"hard sharing", "pcgrad"}
-    with pytest.raises(ValueError, match="baseline must be one of at least two methods"):
-        plotting.method_comparison(scores, baseline="none", higher_is_better=HIGHER)
+def test_mean_ranks_are_those_of_scipy_and_ties_are_shared():
+    values = np.random.default_rng(0).integers(0, 4, size=(9, 3)).astype(float)
+    better = {"a": True, "b": False, "c": True}
+    methods = {f"method {at}": dict(zip(better, row, strict=True)) for at, row in enumerate(values)}
+    found = jmeta.mean_rank(methods, higher_is_better=better)
+    expected = stats.rankdata(values * np.array([-1, 1, -1]), axis=0).mean(axis=1)
+    assert [*found] == [*methods]
+    assert [*found.values()] == pytest.approx(expected)
+
+
+def test_what_has_no_rank_is_refused():
+    with pytest.raises(ValueError, match=r"methods must each name the metrics of higher_is_better, \['accuracy', 'error'\]"):
+        jmeta.mean_rank({"one": {"error": 1.0}}, higher_is_better=BETTER)
+    with pytest.raises(ValueError, match=r"got NaN for \['other'\]"):
+        jmeta.mean_rank({"one": {"error": 1.0}, "other": {"error": float("nan")}}, higher_is_better={"error": False})

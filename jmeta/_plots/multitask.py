@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Of the palette of Okabe and Ito, which the colour-blind can tell apart, as red and blue are.
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "0.55"
 DIVERGING = "RdBu"
-PER_ROW = 4
+PER_ROW = 5
 
 
 def affinity_matrix(affinity: Any, names: Sequence[str]) -> Figure:
@@ -50,8 +50,8 @@ def affinity_matrix(affinity: Any, names: Sequence[str]) -> Figure:
             axes.text(column, row, f"{value:.2g}", ha="center", va="center", color=color, fontsize=8)
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(names)), names)
-    axes.set_xlabel("its loss is lowered")
-    axes.set_ylabel("by a step on")
+    axes.set_xlabel("task whose loss is lowered")
+    axes.set_ylabel("task of the step")
     figure.colorbar(image, ax=axes, label="affinity (% of the loss)", shrink=0.8)
     return figure
 
@@ -80,7 +80,7 @@ def cosine_history(metrics: Sequence[Mapping[str, Any]], names: Sequence[str], *
     known = np.isfinite(table)
     means = np.where(known, table, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
     order = np.argsort(means, kind="stable")
-    figure, (axes,) = figures.panels(1, 1, (7.2, 1.7 + 0.3 * len(pairs)))
+    figure, (axes,) = figures.panels(1, 1, (8.4, 1.9 + 0.3 * len(pairs)))
     edges = [0, *(line["step"] for line in metrics)]
     mesh = axes.pcolormesh(edges, np.arange(len(pairs) + 1) - 0.5, table.T[order], cmap=DIVERGING, vmin=-1, vmax=1)
     axes.set_facecolor("0.9")
@@ -152,7 +152,7 @@ def method_comparison(
     names = sorted(others, key=lambda name: of_all[name].mean)
     columns = min(1 + len(higher_is_better), PER_ROW)
     rows = -(-(1 + len(higher_is_better)) // columns)
-    figure, panels = figures.panels(rows, columns, (2.4, 1.3 + 0.32 * len(names)))
+    figure, panels = figures.panels(rows, columns, (2.4, 1.5 + 0.32 * len(names)))
     _draw_changes(panels[0], [of_all[name] for name in names], names, marked=True)
     panels[0].set_title("all metrics, Δm", fontsize=10)
     for at, (kind, higher) in enumerate(higher_is_better.items(), start=1):
@@ -162,6 +162,7 @@ def method_comparison(
         panels[at].set_title(f"{figures.words(kind)} {'↑' if higher else '↓'}", fontsize=10)
     for axes in panels[1 + len(higher_is_better) :]:
         axes.set_visible(False)
+    figure.supylabel("method", fontsize=10)
     figure.supxlabel(f"change from {figures.words(baseline)} (%), below 0 is better", fontsize=10)
     return figure
 
@@ -176,7 +177,7 @@ def _draw_changes(axes: Axes, changes: Sequence[Estimate], names: Sequence[str],
     axes.errorbar(means, places, xerr=np.nan_to_num(half_widths), fmt="none", ecolor="0.15", elinewidth=1.2, capsize=2.5)
     axes.axvline(0, color=GREY, linewidth=1)
     axes.set_ylim(len(means) - 0.4, -0.6)
-    axes.set_yticks(places, names or [""] * len(means))
+    axes.set_yticks(places, [figures.words(name) for name in names] or [""] * len(means))
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)

@@ -1,4 +1,4 @@
-"""Which tasks to train together: the best of all groupings, by trying them all."""
+"""Groups are compared with all that there are."""
 
 import itertools
 
@@ -7,62 +7,67 @@ import pytest
 
 import jmeta
 
-NAMES = ["a", "b", "c", "d"]
+NAMES = ["a", "b", "c", "d", "e"]
+TASKS = range(len(NAMES))
+SETS = [members for size in range(1, len(NAMES) + 1) for members in itertools.combinations(TASKS, size)]
 
 
-def value(matrix, networks, alone):
-    """The sum over tasks of the best mean affinity that a network with the task gives it; None where a task is in none."""
-    total = 0.0
-    for task in range(len(matrix)):
-        of_networks = [
-            np.mean([matrix[other, task] for other in network if other != task]) if len(network) > 1 else alone
-            for network in networks
-            if task in network
-        ]
-        if not of_networks:
-            return None
-        total += max(of_networks)
-    return total
+def onto(affinity, members, task, alone):
+    others = [affinity[other][task] for other in members if other != task]
+    return np.mean(others) if others else alone
 
 
-def best(matrix, groups, alone, *, overlap):
-    sets = [network for size in range(1, len(matrix) + 1) for network in itertools.combinations(range(len(matrix)), size)]
+def best_of_all(affinity, groups, *, overlap, alone):
+    """The highest sum over every choice of at most so many sets."""
     found = []
     for count in range(1, groups + 1):
-        for networks in itertools.combinations(sets, count):
-            if overlap or len(set().union(*networks)) == sum(map(len, networks)):
-                found.append(value(matrix, networks, alone))
-    return max(number for number in found if number is not None)
+        for chosen in itertools.combinations(SETS, count):
+            covered = [task for members in chosen for task in members]
+            if set(covered) == set(TASKS) and (overlap or len(covered) == len(TASKS)):
+                scores = [max(onto(affinity, members, task, alone) for members in chosen if task in members) for task in TASKS]
+                found.append(sum(scores))
+    return max(found)
 
 
-@pytest.mark.parametrize("overlap", [True, False])
-@pytest.mark.parametrize(("seed", "groups", "alone"), [(0, 1, -9.0), (1, 2, -9.0), (2, 2, 0.0), (3, 3, 0.1)])
-def test_no_grouping_is_better(seed, groups, alone, overlap):
-    matrix = np.random.default_rng(seed).normal(size=(4, 4))
-    found = jmeta.group_tasks(matrix, NAMES, groups=groups, overlap=overlap, alone=alone)
-    networks = [tuple(NAMES.index(name) for name in group) for group in found.groups]
-    assert len(networks) <= groups
-    assert value(matrix, networks, alone) == pytest.approx(best(matrix, groups, alone, overlap=overlap))
-    assert sum(found.affinity.values()) == pytest.approx(best(matrix, groups, alone, overlap=overlap))
-    assert all(name in found.groups[at] for name, at in found.served_by.items())
+@pytest.mark.parametrize(("groups", "overlap", "alone"), [(1, True, -9.0), (2, True, -np.inf), (3, True, 0.0), (3, False, 0.1)])
+def test_the_best_groups_of_all_are_found(groups, overlap, alone):
+    for seed in range(3):
+        affinity = np.random.default_rng(seed).normal(size=(5, 5))
+        found = jmeta.group_tasks(affinity, NAMES, groups=groups, overlap=overlap, alone=alone)
+        assert sum(found.affinity.values()) == pytest.approx(best_of_all(affinity, groups, overlap=overlap, alone=alone), rel=1e-12)
+        assert len(found.groups) <= groups
+        for name, value in found.affinity.items():
+            members = [NAMES.index(other) for other in found.groups[found.served_by[name]]]
+            assert NAMES.index(name) in members
+            assert value == pytest.approx(onto(affinity, members, NAMES.index(name), alone))
+        assert overlap or sorted(name for group in found.groups for name in group) == NAMES
 
 
-def test_a_task_that_the_others_harm_may_stay_alone():
-    matrix = np.full((3, 3), 0.5)
-    matrix[:, 2] = -1
-    found = jmeta.group_tasks(matrix, NAMES[:3], groups=2, overlap=False, alone=0.0)
-    assert found.groups == (("a", "b"), ("c",))
-    assert found.affinity == {"a": 0.5, "b": 0.5, "c": 0.0}
+def test_a_task_helps_where_it_is_not_served():
+    """Everybody is helped by the first alone, which is helped by the second."""
+    affinity = np.full((4, 4), -1.0)
+    affinity[0, 1:], affinity[1, 0] = 1.0, 1.0
+    found = jmeta.group_tasks(affinity, ["one", "two", "three", "four"], groups=3)
+    assert found.groups == (("one", "two"), ("one", "three"), ("one", "four"))
+    assert found.served_by == {"one": 0, "two": 0, "three": 1, "four": 2}
 
 
-@pytest.mark.parametrize(
-    ("matrix", "options", "sentence"),
-    [
-        (np.zeros((4, 4)), {"groups": 0}, "groups must be at least 1; got 0"),
-        (np.full((4, 4), np.nan), {"groups": 1}, "affinity must be finite; got nan of 'a' onto 'b'"),
-        (np.zeros((3, 4)), {"groups": 1}, "affinity must"),
-    ],
-)
-def test_what_cannot_be_grouped_is_refused(matrix, options, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        jmeta.group_tasks(matrix, NAMES, **options)
+def test_of_equally_good_groups_there_are_as_few_as_can_be():
+    affinity = 0.1 * np.ones((6, 6))
+    assert jmeta.group_tasks(affinity, [*"abcdef"], groups=4).groups == (tuple("abcdef"),)
+    assert jmeta.group_tasks(-affinity, [*"abcdef"], groups=6, alone=0.0).groups == tuple((name,) for name in "abcdef")
+
+
+def test_one_task_is_one_group():
+    assert jmeta.group_tasks([[np.nan]], ["only"], groups=3) == ((("only",),), {"only": 0}, {"only": -np.inf})
+
+
+def test_what_cannot_be_grouped_is_refused():
+    with pytest.raises(ValueError, match=r"affinity must have one row and one column for each of \['a', 'b'\]; got shape \(3, 3\)"):
+        jmeta.group_tasks(np.eye(3), ["a", "b"], groups=1)
+    with pytest.raises(ValueError, match="groups must be at least 1; got 0"):
+        jmeta.group_tasks(np.eye(2), ["a", "b"], groups=0)
+    with pytest.raises(ValueError, match="affinity must be finite; got nan of 'a' onto 'b'"):
+        jmeta.group_tasks([[0, np.nan], [0, 0]], ["a", "b"], groups=1)
+    with pytest.raises(ValueError, match="affinity must be of at most 15 tasks, .*; got 16"):
+        jmeta.group_tasks(np.eye(16), [*"abcdefghijklmnop"], groups=1)
