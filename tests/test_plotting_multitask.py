@@ -70,10 +70,10 @@ def test_method_comparison_draws_delta_m_and_every_metric_the_best_method_first(
     overall, error, accuracy = figure.axes
     assert [axes.get_title() for axes in figure.axes] == ["all metrics, Δm", "error ↓", "mean accuracy ↑"]
     assert (ticks(overall.yaxis), ticks(error.yaxis)) == (["good one", "worse"], ["", ""])
-    np.testing.assert_allclose(overall.collections[0].get_offsets(), [[-35, 0], [20, 1]])
+    np.testing.assert_allclose(overall.collections[0].get_offsets(), [[-35, 0], [17.5, 1]])
     interval = jmeta.paired_delta_m(scores["worse"], scores["alone"], higher_is_better=better)
     assert overall.containers[-1].lines[2][0].get_segments()[1][:, 0] == pytest.approx(
-        [20 - interval.half_width, 20 + interval.half_width]
+        [17.5 - interval.half_width, 17.5 + interval.half_width]
     )
     assert [bar.get_width() for bar in error.patches] == pytest.approx([-50, 30])
     assert [bar.get_width() for bar in accuracy.patches] == pytest.approx([-20, 5])

@@ -81,11 +81,14 @@ def cosine_history(metrics: Sequence[Mapping[str, Any]], names: Sequence[str], *
     means = np.where(known, table, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
     order = np.argsort(means, kind="stable")
     figure, (axes,) = figures.panels(1, 1, (8.4, 1.9 + 0.3 * len(pairs)))
+    from matplotlib.ticker import MaxNLocator
+
     edges = [0, *(line["step"] for line in metrics)]
     mesh = axes.pcolormesh(edges, np.arange(len(pairs) + 1) - 0.5, table.T[order], cmap=DIVERGING, vmin=-1, vmax=1)
     axes.set_facecolor("0.9")
-    axes.set_yticks(range(len(pairs)), [" – ".join(str(names[task]) for task in pairs[at]) for at in order])
+    axes.set_yticks(range(len(pairs)), [f"{names[one]} – {names[other]}" for one, other in (pairs[at] for at in order)])
     axes.invert_yaxis()
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("training steps")
     axes.set_ylabel("pair of tasks")
     figure.colorbar(mesh, ax=axes, label="cosine of the gradients")
@@ -152,7 +155,7 @@ def method_comparison(
     names = sorted(others, key=lambda name: of_all[name].mean)
     columns = min(1 + len(higher_is_better), PER_ROW)
     rows = -(-(1 + len(higher_is_better)) // columns)
-    figure, panels = figures.panels(rows, columns, (2.4, 1.5 + 0.32 * len(names)))
+    figure, panels = figures.panels(rows, columns, (2.5, 1.5 + 0.32 * len(names)))
     _draw_changes(panels[0], [of_all[name] for name in names], names, marked=True)
     panels[0].set_title("all metrics, Δm", fontsize=10)
     for at, (kind, higher) in enumerate(higher_is_better.items(), start=1):
@@ -174,10 +177,11 @@ def _draw_changes(axes: Axes, changes: Sequence[Estimate], names: Sequence[str],
         axes.scatter(means, places, color=colors, s=30, zorder=3)
     else:
         axes.barh(places, means, color=colors, height=0.65, alpha=0.75)
-    axes.errorbar(means, places, xerr=np.nan_to_num(half_widths), fmt="none", ecolor="0.15", elinewidth=1.2, capsize=2.5)
+    axes.errorbar(means, places, xerr=half_widths, fmt="none", ecolor="0.15", elinewidth=1.2, capsize=2.5)
     axes.axvline(0, color=GREY, linewidth=1)
     axes.set_ylim(len(means) - 0.4, -0.6)
     axes.set_yticks(places, [figures.words(name) for name in names] or [""] * len(means))
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
+    axes.locator_params(axis="x", nbins=4)

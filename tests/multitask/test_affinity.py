@@ -27,12 +27,16 @@ def bowl(name):
 
 
 LOSSES = jmeta.task_losses({name: bowl(name) for name in CENTRES})
-PARAMS = EncoderHead(jnp.array([0.25, 0.5]), {name: jnp.array(head) for name, head in zip(CENTRES, (1.0, 2.0, 0.5), strict=True)})
+
+
+def parameters():
+    return EncoderHead(jnp.array([0.25, 0.5]), {name: jnp.array(head) for name, head in zip(CENTRES, (1.0, 2.0, 0.5), strict=True)})
 
 
 def closed_form(rate):
-    slopes = np.asarray(PARAMS.encoder) - np.array([*CENTRES.values()])
-    heads, below = np.array([*PARAMS.head.values()]), np.array([*BELOW.values()])
+    shared, heads = parameters()
+    slopes = np.asarray(shared) - np.array([*CENTRES.values()])
+    heads, below = np.array([*heads.values()]), np.array([*BELOW.values()])
     losses = 0.5 * (slopes**2).sum(axis=1) + 0.5 * heads**2 - below
     assert losses[2] < 0 < losses[0]
     return (rate * slopes @ slopes.T - 0.5 * rate**2 * (slopes**2).sum(axis=1)[:, None]) / np.abs(losses)
@@ -41,7 +45,7 @@ def closed_form(rate):
 def test_affinities_of_quadratics_have_a_closed_form(x64):
     data = {name: jnp.array(True) for name in CENTRES}
     affinity = jmeta.task_affinity(LOSSES, step_size=optax.linear_schedule(0.0, 1.0, 10))
-    found = jax.jit(affinity)(PARAMS, KEY, data, step=jnp.array(2))
+    found = jax.jit(affinity)(parameters(), KEY, data, step=jnp.array(2))
     np.testing.assert_allclose(found, closed_form(0.2), rtol=1e-12)
     # A step on one helps it, and one that lies the other way is harmed.
     assert found[0, 0] > 0 > found[0, 2]
@@ -49,7 +53,7 @@ def test_affinities_of_quadratics_have_a_closed_form(x64):
 
 def test_an_absent_task_says_nothing_and_is_told_nothing(x64):
     data = {"far": jnp.array(True), "near": jnp.array(False), "other": jnp.array(True)}
-    found = jax.jit(jmeta.task_affinity(LOSSES, step_size=0.2))(PARAMS, KEY, data)
+    found = jax.jit(jmeta.task_affinity(LOSSES, step_size=0.2))(parameters(), KEY, data)
     expected = closed_form(0.2)
     expected[1, :] = expected[:, 1] = np.nan
     np.testing.assert_allclose(found, expected, rtol=1e-12)
@@ -69,8 +73,8 @@ def test_affinities_of_a_network_are_those_of_one_step_each_by_what_tasks_share(
     }
     model = jmeta.hard_parameter_sharing(jmeta.from_linen(Dropping()), tasks)
     random = np.random.default_rng(0)
-    y = {"height": random.normal(size=(8, 2)).astype(np.float32), "kind": np.arange(8) % 3}
-    data = Batch(random.normal(size=(8, 5)).astype(np.float32), y, None, {"height": np.arange(8) % 2, "kind": np.ones(8)})
+    y = {"height": random.normal(size=(8, 2)).astype(np.float32), "kind": jnp.arange(8) % 3}
+    data = Batch(random.normal(size=(8, 5)).astype(np.float32), y, None, {"height": jnp.arange(8) % 2, "kind": jnp.ones(8)})
     params = model.init(KEY, data)
     found = jax.jit(jmeta.task_affinity(model.joint_losses, step_size=0.5))(params, KEY, data)
     losses = jax.jit(lambda params: model.joint_losses(params, KEY, data)[0])

@@ -69,5 +69,5 @@ def test_what_cannot_be_grouped_is_refused():
         jmeta.group_tasks(np.eye(2), ["a", "b"], groups=0)
     with pytest.raises(ValueError, match="affinity must be finite; got nan of 'a' onto 'b'"):
         jmeta.group_tasks([[0, np.nan], [0, 0]], ["a", "b"], groups=1)
-    with pytest.raises(ValueError, match="affinity must be of at most 15 tasks, .*; got 16"):
+    with pytest.raises(ValueError, match=r"affinity must be of at most 15 tasks, .*; got 16"):
         jmeta.group_tasks(np.eye(16), [*"abcdefghijklmnop"], groups=1)
