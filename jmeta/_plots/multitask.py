@@ -85,10 +85,10 @@ def cosine_history(metrics: Sequence[Mapping[str, Any]], names: Sequence[str], *
 
     edges = [0, *(line["step"] for line in metrics)]
     mesh = axes.pcolormesh(edges, np.arange(len(pairs) + 1) - 0.5, table.T[order], cmap=DIVERGING, vmin=-1, vmax=1)
-    axes.set_facecolor("0.9")
+    axes.set_facecolor("0.7")
     axes.set_yticks(range(len(pairs)), [f"{names[one]} – {names[other]}" for one, other in (pairs[at] for at in order)])
     axes.invert_yaxis()
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.set_xlabel("training steps")
     axes.set_ylabel("pair of tasks")
     figure.colorbar(mesh, ax=axes, label="cosine of the gradients")
