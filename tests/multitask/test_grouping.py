@@ -58,6 +58,13 @@ def test_of_equally_good_groups_there_are_as_few_as_can_be():
     assert jmeta.group_tasks(-affinity, [*"abcdef"], groups=6, alone=0.0).groups == tuple((name,) for name in "abcdef")
 
 
+def test_a_network_holds_nobody_who_does_not_help():
+    """The mean of three times 0.1 is above 0.1 by rounding."""
+    affinity = np.full((4, 4), 0.1)
+    affinity[:2, 2:], affinity[2, 3], affinity[3, 2] = -1.0, 1.0, 1.0
+    assert jmeta.group_tasks(affinity, ["a", "b", "c", "d"], groups=2).groups == (("a", "b"), ("c", "d"))
+
+
 def test_one_task_is_one_group():
     assert jmeta.group_tasks([[np.nan]], ["only"], groups=3) == ((("only",),), {"only": 0}, {"only": -np.inf})
 
