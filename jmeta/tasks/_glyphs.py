@@ -26,8 +26,8 @@ def glyphs(
 ) -> Sampler:
     """Draws episodes of made-up characters, ``x [n, size, size, 1]`` with ink 1 on 0.
 
-    A class is a number below 2^30, and a character of 2 to 4 strokes follows from the split and the number alone, so that no
-    character of one split is seen in another. Every drawing differs in its control points, proportions, slant, angle, place and pen. The
+    A class is a number below 2^30; its character, of 2 to 4 strokes, follows from the split and the number alone, so that none of
+    one split is seen in another. Every drawing differs in its control points, proportions, slant, angle, place and pen. The
     classes of an episode are distinct and in random order, its rows balanced and grouped by class.
 
     Args:
