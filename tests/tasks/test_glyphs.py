@@ -70,6 +70,15 @@ def test_characters_fill_the_unit_square_with_two_to_four_strokes(characters):
         np.testing.assert_allclose(low + high, 0, atol=1e-5)
 
 
+def test_most_strokes_begin_on_the_one_before(characters):
+    first, second, third, last = np.moveaxis(np.asarray(characters.controls), 2, 0)
+    joints = np.stack([first, (first + 3 * second + 3 * third + last) / 8, last])[:, :, :-1]
+    at = np.isclose(joints, first[:, 1:], atol=1e-5).all(axis=-1)
+    # 60 % of 120, in equal parts, within four standard errors.
+    assert abs(at.any(axis=0).mean() - 0.6) < 4 * math.sqrt(0.24 / 120)
+    assert (abs(at.mean(axis=(1, 2)) - 0.2) < 4 * math.sqrt(0.16 / 120)).all()
+
+
 def test_a_quarter_turn_clockwise_is_that_of_the_image(characters):
     glyph = jax.tree.map(lambda leaf: leaf[3], characters)
 
