@@ -79,6 +79,16 @@ def test_most_strokes_begin_on_the_one_before(characters):
     assert (abs(at.mean(axis=(1, 2)) - 0.2) < 4 * math.sqrt(0.16 / 120)).all()
 
 
+def test_a_drawing_is_off_by_its_deviates(characters):
+    glyph, deviates = jax.tree.map(lambda leaf: leaf[0], characters), np.linspace(-1, 1, _strokes.DEVIATES, dtype=np.float32)
+    found = jax.jit(_strokes.vary)(deviates, glyph, 0.5)
+    x, y = np.moveaxis(np.asarray(glyph.controls) + 0.04 * deviates[:-4].reshape(4, 4, 2), 2, 0)
+    width, height, slant, thickness = deviates[-4:]
+    expected = np.stack([np.exp(0.09 * width) * x + 0.11 * slant * y, np.exp(0.09 * height) * y], axis=-1)
+    np.testing.assert_allclose(found.controls, expected, atol=1e-6)
+    np.testing.assert_allclose(found.pen, 0.024 * np.exp(0.1 * thickness), rtol=1e-6)
+
+
 def test_a_quarter_turn_clockwise_is_that_of_the_image(characters):
     glyph = jax.tree.map(lambda leaf: leaf[3], characters)
 
