@@ -24,7 +24,9 @@ def multi_glyphs(
     split: str = "train",
     seed: int = 0,
 ) -> Sampler:
-    """Draws batches of two characters, the first at the upper left and over the second at the lower right, with four targets.
+    """Draws batches of two characters, ``x [n, size, size, 1]`` with ink 1 on 0, and four targets.
+
+    The first stands at the upper left and lies over the second, at the lower right; ``y`` is a dict of
 
     ======== ====================== ===========================================================================================
     target   values                 is
@@ -32,7 +34,7 @@ def multi_glyphs(
     first    ``[n]`` integers       the class of the first character
     second   ``[n]`` integers       the class of the second, drawn independently
     rotation ``[n, 2]``             cosine and sine of the angle by which both are turned clockwise, each about its own middle
-    mask     ``[n, size, size]``    0 for paper, 1 for the ink of the first, 2 for what is seen of that of the second
+    mask     ``[n, size, size]``    0 for paper, 1 for ink of the first above one half, 2 for what is seen of that of the second
     ======== ====================== ===========================================================================================
 
     Classes want features that a rotation leaves alone, the angle such as it changes, the mask such as say where.
