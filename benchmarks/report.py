@@ -153,7 +153,7 @@ def glyphs_table() -> list[str]:
             (
                 f"two characters: {name}",
                 f"{score['mean']:.3g} ± {score['half_width']:.2g}",
-                f"(nothing: {both['nothing'][name]:.2g})",
+                f"(constant: {both['nothing'][name]['mean']:.2g})",
             )
         )
     head = "| `glyphs`, 5-way 5-shot, and `multi_glyphs` | found | wanted |"
