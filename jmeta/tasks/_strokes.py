@@ -52,8 +52,8 @@ def check_drawing(size: int, jitter: float, split: str) -> None:
 
 def character(words: jax.Array) -> Glyph:
     """Makes up the character of two numbers ``[2]``: 2 to 4 strokes that fill the unit square, most beginning on the one before."""
-    # One call of the generator compiles several times as fast as one for each kind of number.
-    uniform = jax.random.uniform(jax.random.wrap_key_data(words, impl=GENERATOR), (MOST_STROKES, 11))
+    # One call of the generator compiles several times as fast as one for each kind of number; in float64 it would draw others.
+    uniform = jax.random.uniform(jax.random.wrap_key_data(words, impl=GENERATOR), (MOST_STROKES, 11), jnp.float32).astype(float)
     ends, bends, kinds, joints, count = jnp.split(uniform, [4, 6, 8, 10], axis=1)
     joined = (joints[:, 0] < 0.6) & (jnp.arange(MOST_STROKES) > 0)
 

@@ -168,9 +168,13 @@ def test_splits_share_no_character_and_a_finite_set_is_drawn_without_replacement
     assert len(set.union(*seen.values())) == 18
 
 
-def test_float64_draws_in_float64(x64):
-    sampler = jmeta.glyphs(ways=2, shots=1, queries=1, size=8)
-    assert drawn(sampler).support.x.dtype == np.float64
+def test_float64_draws_the_same_characters_in_float64(request):
+    options = {"ways": 2, "shots": 1, "queries": 1, "size": 8, "jitter": 0.0}
+    single = drawn(jmeta.glyphs(**options)).support.x
+    request.getfixturevalue("x64")
+    double = drawn(jmeta.glyphs(**options)).support.x
+    assert double.dtype == np.float64
+    np.testing.assert_allclose(single, double, atol=1e-5)
 
 
 @pytest.mark.parametrize(
