@@ -126,6 +126,10 @@ CHARACTERS = {"inner_rate": 0.4, "evaluation_steps": 3}
 # Of iMAML: weights that are held less, and the longest steps that come to rest.
 HELD = {"proximal_strength": 0.5, "damping": 0.5, "inner_rate": 0.1, "learning_rate": 2e-3}
 BOIL_CHARACTERS = {"inner_rate": 0.5, "evaluation_steps": 3, "learning_rate": 1e-3}
+REPTILE_OMNIGLOT = {
+    **{"inner_optimizer": "adam", "inner_rate": 1e-3, "inner_steps": 5, "inner_batch": 10, "evaluation_steps": 50},
+    **{"queries": 9, "tasks_per_step": 5},
+}
 META_SGD_CHARACTERS = {"initial_rate": 0.1, "evaluation_steps": 1, "clip_norm": 10.0}
 # Of standardised numbers.
 ARRAYS = {"inner_rate": 0.03, "inner_steps": 5, "evaluation_steps": 5}
@@ -181,10 +185,7 @@ METHODS = {
         {
             "sinusoid": {"inner_batch": 5},
             "glyphs": {"inner_rate": 0.1, "inner_steps": 8, "inner_batch": 10, "evaluation_steps": 20, "queries": 9},
-            "omniglot": {
-                **{"inner_optimizer": "adam", "inner_rate": 1e-3, "inner_steps": 5, "inner_batch": 10, "evaluation_steps": 50},
-                **{"queries": 9, "tasks_per_step": 5},
-            },
+            "omniglot": REPTILE_OMNIGLOT,
             "arrays": {"inner_optimizer": "adam", "inner_rate": 1e-3, "evaluation_steps": 5},
         },
     ),
