@@ -2,11 +2,12 @@
 
 Measures how long 1,000 episodes take to draw, what a nearest-centroid classifier of raw pixels and a prototypical network reach on
 the characters of the test split, and what one network with four heads learns of two characters at once. Each part replaces its own
-results in ``benchmarks/results/glyphs.json``, with settings, seeds, versions, minutes and 95 % intervals. A training of the
-prototypical network that was interrupted goes on where it was.
+results in ``benchmarks/results/glyphs.json``, with settings, seeds, versions, minutes and 95 % intervals. A training that was
+interrupted goes on where it was.
 """
 
 import argparse
+import dataclasses
 import json
 import statistics
 import time
@@ -14,13 +15,15 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import optax
 
 import jmeta
 from benchmarks.accuracy import RESULTS, RUNS, Job, origin, result_of, score, train
-from jmeta.multitask import evaluate_tasks
-from jmeta.nn import ConvolutionalEncoder, MultilayerPerceptron
+from benchmarks.defaults import clock
+from jmeta._catalogue.config import write_config
+from jmeta._catalogue.multitask_results import Scores, evaluate_multitask_run
+from jmeta._catalogue.runs import train_run
+from jmeta._catalogue.tables import default_config
+from jmeta.nn import ConvolutionalEncoder
 
 RESULT = RESULTS / "glyphs.json"
 EPISODES, ROUNDS, SEED = 1000, 5, 0
@@ -33,8 +36,12 @@ def drawing() -> dict[str, Any]:
 
     @jax.jit
     def draw(data: Any, key: jax.Array) -> jax.Array:
-        # Every pixel is needed for the sum.
-        return jax.lax.map(lambda key: tasks.sample(data, key).query.x.sum(), jax.random.split(key, EPISODES)).sum()
+        def ink(key: jax.Array) -> jax.Array:
+            # Every pixel is needed for the sum.
+            episode = tasks.sample(data, key)
+            return episode.support.x.sum() + episode.query.x.sum()
+
+        return jax.lax.map(ink, jax.random.split(key, EPISODES)).sum()
 
     draw(tasks.data, jax.random.key(SEED)).block_until_ready()
     seconds = []
@@ -54,7 +61,7 @@ def nearest_centroid() -> dict[str, Any]:
 
 
 def prototypical() -> dict[str, Any]:
-    """Trains a prototypical network for at most ten minutes on two cores."""
+    """Trains a prototypical network for less than ten minutes on two cores."""
     encoder = jmeta.from_linen(ConvolutionalEncoder(pooling=False, normalization="group"))
     settings = {
         "network": "4 convolutions 3x3, stride 2, 64 channels",
@@ -63,7 +70,7 @@ def prototypical() -> dict[str, Any]:
         "tasks_per_step": 1,
         "learning_rate": 2e-3,
         "schedule": "cosine",
-        "steps": 4_000,
+        "steps": 2_000,
         "steps_per_chunk": 50,
         "evaluation_steps": None,
         "evaluation_batch": 1,
@@ -85,58 +92,21 @@ def few_shot(learner: jmeta.Learner, settings: dict[str, Any]) -> Job:
 
 
 def two_characters() -> dict[str, Any]:
-    """Trains a hard-sharing network on the four tasks of ``multi_glyphs``, and tests it on drawings of the test split."""
-    settings = {"network": "4 convolutions 3x3, stride 2, 64 channels; heads of 128 units", "examples": 64, "classes": 10}
-    settings |= {"learning_rate": 2e-3, "schedule": "cosine", "steps": 4_000, "test_rows": 4_096, "seed": SEED}
-    cross_entropy = optax.softmax_cross_entropy_with_integer_labels
-    size, classes = SIZES["size"], settings["classes"]
-    pixels = jmeta.from_linen(MultilayerPerceptron((128, size * size * 3)))
-    heads = {
-        "first": jmeta.Task(jmeta.from_linen(MultilayerPerceptron((128, classes))), cross_entropy),
-        "second": jmeta.Task(jmeta.from_linen(MultilayerPerceptron((128, classes))), cross_entropy),
-        "rotation": jmeta.Task(jmeta.from_linen(MultilayerPerceptron((128, 2))), jmeta.squared_error),
-        "mask": jmeta.Task(_reshaped(pixels, (size, size, 3)), cross_entropy),
-    }
-    encoder = jmeta.from_linen(ConvolutionalEncoder(pooling=False, normalization="group"))
-    model = jmeta.hard_parameter_sharing(encoder, heads)
-    train = jmeta.multi_glyphs(examples=settings["examples"], classes=classes)
-    test = jmeta.multi_glyphs(examples=settings["test_rows"], classes=classes, split="test")
-    optimizer = optax.adam(optax.cosine_decay_schedule(settings["learning_rate"], settings["steps"]))
-
-    def objective(params: Any, key: jax.Array, data: Any, *, step: Any = 0) -> tuple[jax.Array, dict[str, jax.Array]]:
-        losses, metrics = model.joint_losses(params, key, data, step=step)
-        return losses.sum(), metrics
-
-    start = time.monotonic()
-    params = model.init(jax.random.key(SEED), train.sample(train.data, jax.random.key(SEED)))
-    state = jmeta.init_state(params, optimizer, jax.random.key(SEED + 1))
-    step = jmeta.make_step(objective, optimizer)
-    state, _ = jmeta.fit(step, state, train, num_steps=settings["steps"], steps_per_chunk=200)
-    minutes = (time.monotonic() - start) / 60
-    metrics = {
-        "first": {"accuracy": jmeta.accuracy},
-        "second": {"accuracy": jmeta.accuracy},
-        "rotation": {"degrees": degrees},
-        "mask": {"mean_iou": jmeta.metrics.mean_iou},
-    }
-    data = jax.jit(test.sample)(test.data, jax.random.key(SEED))
-    found = evaluate_tasks(model, state.params, data, metrics, resamples=200)
-    scores = {f"{task} {name}": one._asdict() for task, by_name in found.items() for name, one in by_name.items()}
-    nothing = {"first accuracy": 1 / classes, "second accuracy": 1 / classes, "rotation degrees": 90, "mask mean_iou": 0.27}
-    return {"scores": scores, "nothing": nothing, "training_minutes": minutes, "settings": settings} | origin()
+    """Runs what ``jmeta train hard_parameter_sharing multi_glyphs`` runs: one network with four heads."""
+    directory, config = RUNS / "glyphs-two-characters", default_config("hard_parameter_sharing", "multi_glyphs")
+    directory.mkdir(parents=True, exist_ok=True)
+    write_config(directory, config)
+    with clock(directory / "seconds"):
+        train_run(directory, config, print)
+    tested = evaluate_multitask_run(directory, config)
+    minutes = float((directory / "seconds").read_text()) / 60
+    found = {name: by_task(scores) for name, scores in {"scores": tested.scores, "nothing": tested.constant}.items()}
+    return found | {"training_minutes": minutes, "settings": dataclasses.asdict(config)} | origin()
 
 
-def degrees(outputs: jax.Array, targets: jax.Array) -> jax.Array:
-    """Measures the angle between directions ``[n, 2]``."""
-    cross = outputs[:, 0] * targets[:, 1] - outputs[:, 1] * targets[:, 0]
-    return jnp.rad2deg(jnp.abs(jnp.arctan2(cross, (outputs * targets).sum(-1))))
-
-
-def _reshaped(model: jmeta.Model, shape: tuple[int, ...]) -> jmeta.Model:
-    def apply(params: Any, x: Any, *, key: Any = None, mask: Any = None) -> jax.Array:
-        return model.apply(params, x, key=key, mask=mask).reshape(-1, *shape)
-
-    return model._replace(apply=apply)
+def by_task(scores: Scores) -> dict[str, dict[str, float]]:
+    """Names each score after its task and metric."""
+    return {f"{task} {name}": score._asdict() for task, found in scores.items() for name, score in found.items()}
 
 
 PARTS: dict[str, Callable[[], dict[str, Any]]] = {

@@ -47,7 +47,7 @@ def page() -> str:
     errors = [result for result in results if result["metric"] != "accuracy"]
     accuracies = [result for result in results if result["metric"] == "accuracy"]
     parts = [HEAD, command_table(), *error_table(errors), *accuracy_table(accuracies), origins(results), *defaults_table()]
-    parts += [*school_table(), *speed_tables(), *regression_table(), *agreement_table(), others()]
+    parts += [*glyphs_table(), *school_table(), *speed_tables(), *regression_table(), *agreement_table(), others()]
     return "\n\n".join(parts) + "\n"
 
 
@@ -129,6 +129,35 @@ def defaults_table() -> list[str]:
         problem = f"arrays ({result['problem']})" if result["problem"] in own_data.FILES else result["problem"]
         lines.append(f"| {result['method']} {problem} | {reached} | {scale * result['nothing']:.3g}{unit} | {minutes} |")
     return ["\n".join(lines)] if results else []
+
+
+def glyphs_table() -> list[str]:
+    """Makes the table of made-up characters: how fast they are drawn, and how hard they are."""
+    path = RESULTS / "glyphs.json"
+    if not path.exists():
+        return []
+    found = json.loads(path.read_text())
+    drawing, pixels, trained = (found[name] for name in ("drawing", "nearest-centroid", "prototypical"))
+    rows = [
+        (f"seconds to draw {drawing['episodes']:,} episodes", f"{drawing['seconds']:.1f}", f"at most {drawing['wanted']}"),
+        ("nearest mean of the pixels, %", cell(pixels, "0"), "{:.0f} to {:.0f}".format(*(100 * edge for edge in pixels["wanted"]))),
+        (
+            f"prototypical network after {trained['training_minutes']:.0f} minutes, %",
+            cell(trained, "0"),
+            f"at least {100 * trained['wanted']:.0f}",
+        ),
+    ]
+    both = found["two-characters"]
+    for name, score in both["scores"].items():
+        rows.append(
+            (
+                f"two characters: {name}",
+                f"{score['mean']:.3g} ± {score['half_width']:.2g}",
+                f"(constant: {both['nothing'][name]['mean']:.2g})",
+            )
+        )
+    head = "| `glyphs`, 5-way 5-shot, and `multi_glyphs` | found | wanted |"
+    return ["\n".join([head, "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)])]
 
 
 def school_table() -> list[str]:

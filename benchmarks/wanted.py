@@ -12,6 +12,7 @@ COMMANDS = (
         "aggregators",
         "how far our aggregators are from TorchJD's, and both from exact solutions, where gradients are hard to combine",
     ),
+    ("glyphs", "how fast made-up characters are drawn, and how hard they are"),
     ("defaults", "every default of `jmeta train`, to its end"),
     (
         "peers",

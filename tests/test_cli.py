@@ -248,7 +248,7 @@ def test_plot_draws_again(run, capsys):
         ("train mamll sinusoid", "no method named 'mamll'; did you mean 'maml'? There are: maml, fomaml,"),
         ("train maml sinusiod", "no problem named 'sinusiod'; did you mean 'sinusoid'?"),
         ("train prototypical-networks omniglot", "did you mean 'prototypical_networks'?"),
-        ("train maml qqq", "no problem named 'qqq'. There are: sinusoid, omniglot, arrays, multi_glyphs"),
+        ("train maml qqq", "no problem named 'qqq'. There are: sinusoid, glyphs, omniglot, arrays, multi_glyphs"),
         (
             "train prototypical_networks sinusoid --out DIR",
             "prototypical_networks solves few-shot classification; sinusoid is few-shot regression.",
@@ -261,6 +261,7 @@ def test_plot_draws_again(run, capsys):
         ("train maml sinusoid --out DIR --steps many", "invalid literal"),
         ("train maml sinusoid --out DIR --steps 0", "steps must be above 0 and below 2^31; got 0."),
         ("train maml sinusoid", "--out"),
+        ("train maml glyphs --out DIR --classes 1", "classes must be between the ways, 5, and 2^30; got 1."),
         ("train maml omniglot --out DIR --evaluation-ways 7", "evaluation_ways must be the ways of training for maml; got 7"),
         ("list methods", "list takes nothing after it; got 'methods'."),
     ],
@@ -530,3 +531,14 @@ def test_prototypical_networks_on_images_from_training_to_more_ways(drawings, tm
     support = jmeta.Batch(np.zeros((5, 28, 28, 1), np.float32), np.arange(5))
     adapted = learner.adapt(params, jax.random.key(0), support, classes=np.ones(5, bool))
     assert learner.predict(params, adapted, support.x).shape == (5, 5)
+
+
+def test_images_need_no_data(tmp_path):
+    sizes = "--steps 2 --steps-per-chunk 1 --tasks-per-step 1 --channels 4 --ways 2 --queries 1 --size 8 --jitter 0 --classes 3"
+    test = "--evaluation-ways 3 --evaluation-queries 1 --episodes 3 --validation-episodes 2"
+    directory = tmp_path / "run"
+    assert main(["train", "prototypical_networks", "glyphs", *sizes.split(), *test.split(), "--out", str(directory)]) == 0
+    found = json.loads((directory / "evaluation.json").read_text())
+    # Without jitter the queries are the support.
+    assert (found["sizes"], found["after_steps"]["as trained"]["mean"]) == ({"support": 3, "query": 3, "ways": 3}, 1)
+    assert found["references"] == {"guessing": {"expected": 1 / 3}}

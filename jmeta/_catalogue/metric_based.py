@@ -18,7 +18,10 @@ METHODS = {
         Nothing,
         _prototypical_networks,
         {"evaluation_steps": 0},
-        {"omniglot": {"ways": 60, "queries": 5, "normalization": "group", "tasks_per_step": 1, "steps": 9_000}},
+        {
+            "glyphs": {"ways": 20, "queries": 5, "normalization": "group", "tasks_per_step": 1},
+            "omniglot": {"ways": 60, "queries": 5, "normalization": "group", "tasks_per_step": 1, "steps": 9_000},
+        },
         any_ways=True,
     ),
 }

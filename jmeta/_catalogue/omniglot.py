@@ -3,13 +3,12 @@
 import dataclasses
 
 import jax.numpy as jnp
-import optax
 
-from jmeta._catalogue.networks import ConvolutionOptions, convolution
+from jmeta._catalogue.characters import CharactersTestOptions, references, setting
+from jmeta._catalogue.networks import ConvolutionOptions
 from jmeta._catalogue.options import Config
-from jmeta._catalogue.rows import CLASSIFICATION, Problem, Reference, Setting
+from jmeta._catalogue.rows import CLASSIFICATION, Problem
 from jmeta._types import Batch, Episode, Sampler
-from jmeta.metrics import accuracy
 from jmeta.tasks._omniglot import SIZE, omniglot
 
 
@@ -32,27 +31,6 @@ class OmniglotOptions:
     rotations: bool = True
 
 
-@dataclasses.dataclass(frozen=True)
-class OmniglotTestOptions:
-    """The size of a validation or test task.
-
-    Attributes:
-      evaluation_ways: classes per task; most methods need that of training, but prototypical_networks does not.
-      evaluation_shots: support drawings per class.
-      evaluation_queries: query drawings per class.
-    """
-
-    evaluation_ways: int = 5
-    evaluation_shots: int = 1
-    evaluation_queries: int = 15
-
-
-def _setting(config: Config) -> Setting:
-    ways, loss_fn = config.tasks.ways, optax.softmax_cross_entropy_with_integer_labels
-    network = convolution(config.network, ways)
-    return Setting(CLASSIFICATION, network, loss_fn, accuracy, ways, config.test.evaluation_ways, images=True)
-
-
 def _samplers(config: Config) -> tuple[Sampler, Sampler, Sampler]:
     tasks, test = config.tasks, config.test
     sizes = {"ways": test.evaluation_ways, "shots": test.evaluation_shots, "queries": test.evaluation_queries}
@@ -68,18 +46,14 @@ def _example(config: Config) -> Episode:
     return Episode(batch, batch, jnp.ones(ways, bool))
 
 
-def _references(config: Config) -> dict[str, Reference]:
-    return {"guessing": Reference(None, 1 / config.test.evaluation_ways)}
-
-
 PROBLEM = Problem(
     "handwritten characters in the split of Vinyals 2016, which needs the data",
     frozenset({CLASSIFICATION}),
-    (OmniglotOptions, OmniglotTestOptions, ConvolutionOptions),
-    _setting,
+    (OmniglotOptions, CharactersTestOptions, ConvolutionOptions),
+    setting,
     _samplers,
     _example,
-    _references,
+    references,
     {
         "queries": 3,
         "tasks_per_step": 16,

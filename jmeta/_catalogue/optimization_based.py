@@ -122,7 +122,15 @@ def _reptile(options: ReptileOptions, setting: Setting) -> Learner:
     return reptile(compose(*setting.network), setting.loss_fn, inner_optimizer, num_steps=num_steps, batch_size=options.inner_batch)
 
 
-OMNIGLOT = {"inner_rate": 0.4, "evaluation_steps": 3}
+CHARACTERS = {"inner_rate": 0.4, "evaluation_steps": 3}
+# Of iMAML: weights that are held less, and the longest steps that come to rest.
+HELD = {"proximal_strength": 0.5, "damping": 0.5, "inner_rate": 0.1, "learning_rate": 2e-3}
+BOIL_CHARACTERS = {"inner_rate": 0.5, "evaluation_steps": 3, "learning_rate": 1e-3}
+REPTILE_OMNIGLOT = {
+    **{"inner_optimizer": "adam", "inner_rate": 1e-3, "inner_steps": 5, "inner_batch": 10, "evaluation_steps": 50},
+    **{"queries": 9, "tasks_per_step": 5},
+}
+META_SGD_CHARACTERS = {"initial_rate": 0.1, "evaluation_steps": 1, "clip_norm": 10.0}
 # Of standardised numbers.
 ARRAYS = {"inner_rate": 0.03, "inner_steps": 5, "evaluation_steps": 5}
 METHODS = {
@@ -131,14 +139,14 @@ METHODS = {
         FEW_SHOT,
         DescentOptions,
         _descending(maml),
-        presets={"omniglot": OMNIGLOT, "arrays": ARRAYS},
+        presets={"glyphs": CHARACTERS, "omniglot": CHARACTERS, "arrays": ARRAYS},
     ),
     "fomaml": Method(
         "MAML with the inner gradients as constants (Finn 2017)",
         FEW_SHOT,
         DescentOptions,
         _descending(maml, adjoint=first_order()),
-        presets={"omniglot": OMNIGLOT, "arrays": ARRAYS},
+        presets={"glyphs": CHARACTERS, "omniglot": CHARACTERS, "arrays": ARRAYS},
     ),
     "imaml": Method(
         "MAML by the implicit function theorem, whatever the steps (Rajeswaran 2019)",
@@ -149,7 +157,8 @@ METHODS = {
         {
             # Its derivative does not notice that a descent diverges: nothing but short steps keeps it from that.
             "sinusoid": {"shots": 5, "inner_rate": 1e-3, "steps": 10_000},
-            "omniglot": {"proximal_strength": 0.5, "damping": 0.5, "inner_rate": 0.1, "learning_rate": 2e-3},
+            "glyphs": HELD,
+            "omniglot": HELD,
         },
     ),
     "anil": Method(
@@ -158,14 +167,14 @@ METHODS = {
         DescentOptions,
         _descending(anil, whole=False),
         # A head that is trained on more rows than it is tested on makes the steps on the fewer ones too long.
-        presets={"sinusoid": {"shots": 5, "inner_steps": 5}, "omniglot": OMNIGLOT, "arrays": ARRAYS},
+        presets={"sinusoid": {"shots": 5, "inner_steps": 5}, "glyphs": CHARACTERS, "omniglot": CHARACTERS, "arrays": ARRAYS},
     ),
     "boil": Method(
         "MAML that adapts all but the last layer (Oh 2021)",
         FEW_SHOT,
         DescentOptions,
         _descending(boil, whole=False),
-        presets={"omniglot": {"inner_rate": 0.5, "evaluation_steps": 3, "learning_rate": 1e-3}, "arrays": ARRAYS},
+        presets={"glyphs": BOIL_CHARACTERS, "omniglot": BOIL_CHARACTERS, "arrays": ARRAYS},
     ),
     "reptile": Method(
         "moves the weights towards the adapted ones (Nichol 2018)",
@@ -175,10 +184,8 @@ METHODS = {
         {"outer_optimizer": "sgd", "learning_rate": 1.0, "schedule": "linear"},
         {
             "sinusoid": {"inner_batch": 5},
-            "omniglot": {
-                **{"inner_optimizer": "adam", "inner_rate": 1e-3, "inner_steps": 5, "inner_batch": 10, "evaluation_steps": 50},
-                **{"queries": 9, "tasks_per_step": 5},
-            },
+            "glyphs": {"inner_rate": 0.1, "inner_steps": 8, "inner_batch": 10, "evaluation_steps": 20, "queries": 9},
+            "omniglot": REPTILE_OMNIGLOT,
             "arrays": {"inner_optimizer": "adam", "inner_rate": 1e-3, "evaluation_steps": 5},
         },
     ),
@@ -190,7 +197,8 @@ METHODS = {
         presets={
             # Learnt step sizes are made for the steps that they are learnt for: further ones diverge.
             "sinusoid": {"shots": 5, "inner_steps": 3, "evaluation_steps": 3, "learning_rate": 2e-3, "clip_norm": 1.0},
-            "omniglot": {"initial_rate": 0.1, "evaluation_steps": 1, "clip_norm": 10.0},
+            "glyphs": META_SGD_CHARACTERS,
+            "omniglot": META_SGD_CHARACTERS,
             "arrays": {"initial_rate": 0.02, "inner_steps": 3, "evaluation_steps": 3, "clip_norm": 1.0},
         },
     ),

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from jmeta._catalogue import (
     arrays,
+    glyphs,
     metric_based,
     multi_glyphs,
     omniglot,
@@ -37,6 +38,7 @@ LEARNERS: Mapping[str, Method] = {**optimization_based.METHODS, **metric_based.M
 METHODS: Mapping[str, Method | MultitaskMethod] = {**LEARNERS, **SHARING}
 FEW_SHOT_PROBLEMS: Mapping[str, Problem] = {
     "sinusoid": sinusoid.PROBLEM,
+    "glyphs": glyphs.PROBLEM,
     "omniglot": omniglot.PROBLEM,
     "arrays": arrays.PROBLEM,
 }

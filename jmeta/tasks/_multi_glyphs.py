@@ -1,17 +1,17 @@
 """Four tasks on one image of two characters, after MultiMNIST (Sabour et al., 2017, 1710.09829) and made up on the device."""
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jmeta._types import Batch, Sampler
 from jmeta._validation import check_counts
-from jmeta.tasks._strokes import SPLITS, Glyph, character, check_drawing, ink, place, vary
+from jmeta.tasks._strokes import DEVIATES, GENERATOR, SPLITS, Glyph, character, check_drawing, ink, place, vary
 
 # The size of a character, how far each is from the middle of the image, and how far it is moved at most, to either side.
 EXTENT, APART, SHIFT = 0.5, 0.14, 0.06
+MIDDLES = ((-APART, -APART), (APART, APART))
 
 
 def multi_glyphs(
@@ -24,7 +24,9 @@ def multi_glyphs(
     split: str = "train",
     seed: int = 0,
 ) -> Sampler:
-    """Draws batches of two characters, the first at the upper left and over the second at the lower right, with four targets.
+    """Draws batches of two characters, ``x [n, size, size, 1]`` with ink 1 on 0, and four targets.
+
+    The first stands at the upper left and lies over the second, at the lower right; ``y`` is a dict of
 
     ======== ====================== ===========================================================================================
     target   values                 is
@@ -32,7 +34,7 @@ def multi_glyphs(
     first    ``[n]`` integers       the class of the first character
     second   ``[n]`` integers       the class of the second, drawn independently
     rotation ``[n, 2]``             cosine and sine of the angle by which both are turned clockwise, each about its own middle
-    mask     ``[n, size, size]``    0 for paper, 1 for the ink of the first, 2 for what is seen of that of the second
+    mask     ``[n, size, size]``    0 for paper, 1 for ink of the first above one half, 2 for what is seen of that of the second
     ======== ====================== ===========================================================================================
 
     Classes want features that a rotation leaves alone, the angle such as it changes, the mask such as say where.
@@ -60,17 +62,18 @@ def multi_glyphs(
     check_drawing(size, jitter, split)
     if not 0 <= rotation <= math.pi:
         raise ValueError(f"rotation must be between 0 and pi, in radians; got {rotation}.")
-    keys = jax.random.split(jax.random.key(seed, impl="threefry2x32"), classes)
-    data = {"alphabet": jax.vmap(character)(keys), "rotation": jnp.asarray(rotation, float), "jitter": jnp.asarray(jitter, float)}
+    words = jax.random.key_data(jax.random.split(jax.random.key(seed, impl=GENERATOR), classes))
+    stream = jnp.asarray(SPLITS.index(split), jnp.int32)
+    data = {"alphabet": words, "stream": stream, "rotation": jnp.asarray(rotation, float), "jitter": jnp.asarray(jitter, float)}
 
-    def sample(data: dict[str, Any], key: jax.Array) -> Batch:
-        class_key, angle_key, drawing_key = jax.random.split(jax.random.fold_in(key, SPLITS.index(split)), 3)
+    def sample(data: dict[str, jax.Array], key: jax.Array) -> Batch:
+        class_key, angle_key, drawing_key = jax.random.split(jax.random.fold_in(key, data["stream"]), 3)
         labels = jax.random.randint(class_key, (2, examples), 0, classes)
         angles = data["rotation"] * jax.random.uniform(angle_key, (examples,), minval=-1.0, maxval=1.0)
-        glyphs = jax.tree.map(lambda leaf: leaf[labels], data["alphabet"])
-        draw = jax.vmap(jax.vmap(_draw, (0, 0, 0, None, None, None)), (0, 0, None, 0, None, None))
-        middles = jnp.array([[-APART, -APART], [APART, APART]])
-        first, second = draw(jax.random.split(drawing_key, (2, examples)), glyphs, angles, middles, data["jitter"], size)
+        characters = jax.tree.map(lambda leaf: leaf[labels], jax.vmap(character)(data["alphabet"]))
+        deviates = jax.random.uniform(drawing_key, (2, examples, DEVIATES + 2), minval=-1.0, maxval=1.0)
+        draw = jax.vmap(jax.vmap(_drawing, (0, 0, 0, None, None, None)), (0, 0, None, 0, None, None))
+        first, second = draw(deviates, characters, angles, jnp.array(MIDDLES), data["jitter"], size)
         y = {
             "first": labels[0],
             "second": labels[1],
@@ -82,7 +85,6 @@ def multi_glyphs(
     return Sampler(data, sample)
 
 
-def _draw(key: jax.Array, glyph: Glyph, angle: jax.Array, middle: jax.Array, jitter: jax.Array, size: int) -> jax.Array:
-    form_key, place_key = jax.random.split(key)
-    shift = SHIFT * jitter * jax.random.uniform(place_key, (2,), minval=-1.0, maxval=1.0)
-    return ink(place(vary(form_key, glyph, jitter), angle, EXTENT, middle + shift), size)
+def _drawing(deviates: jax.Array, glyph: Glyph, angle: jax.Array, middle: jax.Array, jitter: jax.Array, size: int) -> jax.Array:
+    form, shift = jnp.split(deviates, [DEVIATES])
+    return ink(place(vary(form, glyph, jitter), angle, EXTENT, middle + SHIFT * jitter * shift), size)

@@ -11,15 +11,19 @@ import jmeta
 from jmeta.tasks import _multi_glyphs
 
 KEY = jax.random.key(0)
-
-
-def drawn(sampler, key=KEY):
-    return jax.device_get(jax.jit(sampler.sample)(sampler.data, key))
+SMALL = {"examples": 64, "classes": 3, "size": 8}
 
 
 @pytest.fixture(scope="module")
 def batch():
-    return drawn(jmeta.multi_glyphs(examples=200))
+    sampler = jmeta.multi_glyphs(examples=200)
+    return jax.device_get(jax.jit(sampler.sample)(sampler.data, KEY))
+
+
+@pytest.fixture(scope="module")
+def sample():
+    """Draws 64 small examples of three classes, whatever the data: one program."""
+    return jax.jit(jmeta.multi_glyphs(**SMALL).sample)
 
 
 def test_a_batch_has_four_targets_on_one_input(batch):
@@ -52,7 +56,9 @@ def test_the_mask_is_the_ink(batch):
 def test_the_rotation_is_that_of_the_pixels():
     """Each character of the picture without rotation, turned by scipy about its middle, is that of the picture with it."""
     size, options = 96, {"examples": 24, "size": 96, "jitter": 0.0}
-    straight, turned = drawn(jmeta.multi_glyphs(**options, rotation=0.0)), drawn(jmeta.multi_glyphs(**options))
+    samplers = [jmeta.multi_glyphs(**options, rotation=rotation) for rotation in (0.0, math.pi)]
+    sample = jax.jit(samplers[0].sample)
+    straight, turned = jax.device_get([sample(sampler.data, KEY) for sampler in samplers])
     np.testing.assert_array_equal(straight.y["first"], turned.y["first"])
     np.testing.assert_allclose(straight.y["rotation"], np.tile([1.0, 0.0], (24, 1)))
     # Pixel centres: pixel i is at (i + 1/2) / size.
@@ -67,19 +73,20 @@ def test_the_rotation_is_that_of_the_pixels():
         assert (expected & found).sum() > 0.8 * (expected | found).sum()
 
 
-def test_splits_share_the_alphabet_and_no_drawing():
-    samplers = [jmeta.multi_glyphs(examples=8, classes=4, split=split) for split in ("train", "validation", "test")]
-    for other in samplers[1:]:
-        np.testing.assert_array_equal(other.data["alphabet"].controls, samplers[0].data["alphabet"].controls)
-    images = {image.tobytes() for sampler in samplers for image in drawn(sampler).x}
-    assert len(images) == 24
-    other = jmeta.multi_glyphs(examples=8, classes=4, seed=1)
-    assert not np.isclose(other.data["alphabet"].controls, samplers[0].data["alphabet"].controls).all((1, 2, 3)).any()
+def test_splits_share_the_alphabet_and_no_drawing(sample):
+    samplers = [jmeta.multi_glyphs(**SMALL, split=split) for split in ("train", "validation", "test")]
+    for sampler in samplers[1:]:
+        np.testing.assert_array_equal(sampler.data["alphabet"], samplers[0].data["alphabet"])
+    batches = jax.device_get([sample(sampler.data, KEY) for sampler in samplers])
+    angles = np.concatenate([np.arctan2(*batch.y["rotation"].T) for batch in batches])
+    assert len(set(angles)) == len({image.tobytes() for batch in batches for image in batch.x}) == 3 * 64
+    other = jmeta.multi_glyphs(**SMALL, seed=1)
+    assert not (other.data["alphabet"] == samplers[0].data["alphabet"]).all(axis=1).any()
 
 
-def test_a_class_is_a_character():
+def test_a_class_is_a_character(sample):
     """Without jitter and rotation, the picture follows from the two classes."""
-    batch = drawn(jmeta.multi_glyphs(examples=64, classes=3, size=8, rotation=0.0, jitter=0.0))
+    batch = jax.device_get(sample(jmeta.multi_glyphs(**SMALL, rotation=0.0, jitter=0.0).data, KEY))
     pictures = {}
     for image, *pair in zip(batch.x, batch.y["first"], batch.y["second"], strict=True):
         pictures.setdefault(tuple(pair), set()).add(image.round(4).tobytes())
