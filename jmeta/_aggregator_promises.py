@@ -24,7 +24,7 @@ from jmeta._aggregator_trials import (
     run,
     whole,
 )
-from jmeta._validation import first_line, kinds
+from jmeta._sentences import first_line, kinds
 from jmeta.aggregation._gramian import gramian
 
 # Half a unit in the last place of bfloat16, doubled because the wide result is itself rounded.

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 
 from jmeta._presence import with_presence
 from jmeta._rows import counts_of, fill_absent, fill_batch, mean_over_rows, shield
+from jmeta._sentences import first_line, kinds, shapes
 from jmeta._types import Adapt, Batch, Episode, LearnerLoss, LossFn, Mask, Metrics, Params, Predict
-from jmeta._validation import check_booleans, check_one_task, first_line, kinds, shapes
+from jmeta._validation import check_booleans, check_one_task
 
 
 def mask_absent_classes(outputs: Any, classes: Mask) -> Any:

@@ -12,8 +12,8 @@ from jmeta._gradients import value_and_gradient
 from jmeta._named import check_alike, check_state, count_of
 from jmeta._objectives import gives_gradients
 from jmeta._presence import mean_of_present
+from jmeta._sentences import first_line
 from jmeta._types import PRESENT, Aggregation, Metrics, ObjectiveWithMemory, Params, Tasks, Weighting
-from jmeta._validation import first_line
 
 
 class TrainState(NamedTuple):

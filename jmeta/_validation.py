@@ -10,6 +10,7 @@ import optax
 from jax.core import Tracer
 
 from jmeta._rows import fill
+from jmeta._sentences import kinds, shapes
 from jmeta._types import Batch, Episode, Learner, LossFn, Model, Params
 from jmeta.metrics import accuracy, negative_log_likelihood
 
@@ -226,23 +227,6 @@ def check_model(name: str, model: Any) -> None:
         raise ValueError(
             f"{name} must be a Model; got {type(model).__name__}: make one by from_linen, from_nnx, from_equinox or from_functions."
         )
-
-
-def kinds(tree: Any) -> str:
-    """Writes the types and shapes of a tree's arrays: ``float32[3, 1]``."""
-    found = ", ".join(f"{getattr(leaf, 'dtype', type(leaf).__name__)}{[*np.shape(leaf)]}" for leaf in jax.tree.leaves(tree))
-    return found or "nothing"
-
-
-def first_line(error: Exception) -> str:
-    """Gives what an error says, without what jax adds below it."""
-    return str(error).partition("\n")[0]
-
-
-def shapes(tree: Any) -> Any:
-    """Gives the shapes of a tree's arrays, of a single one without a list."""
-    found = [np.shape(leaf) for leaf in jax.tree.leaves(tree)]
-    return found[0] if len(found) == 1 else found
 
 
 def not_finite(tree: Any) -> int:

@@ -8,8 +8,8 @@ import jax
 
 from jmeta._composition import keys_of
 from jmeta._rows import like
+from jmeta._sentences import kinds, shapes
 from jmeta._types import Key, Mask, Model, Params
-from jmeta._validation import kinds, shapes
 
 Gate = Callable[[int], Model]  # Of a number of experts, a model from inputs to as many logits.
 

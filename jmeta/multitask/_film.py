@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from jmeta._composition import check_models, init_stages, keys_of
+from jmeta._sentences import kinds
 from jmeta._types import EncoderHead, Key, Mask, Model
-from jmeta._validation import kinds
 from jmeta.multitask._multitask import MultitaskModel, Task, Trunk, multitask_model
 
 

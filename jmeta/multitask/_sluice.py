@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from jmeta._composition import check_models, keys_of
+from jmeta._sentences import shapes
 from jmeta._types import EncoderHead, Key, Mask, Model, Params
-from jmeta._validation import check_counts, shapes
+from jmeta._validation import check_counts
 from jmeta.multitask._multitask import MultitaskModel, Task, Trunk, multitask_model
 from jmeta.multitask._towers import Stitched, check_share, init_towers, weighted_sum
 

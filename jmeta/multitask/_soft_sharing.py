@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import optax
 
 from jmeta._optimizers import penalize
+from jmeta._sentences import kinds
 from jmeta._types import EncoderHead, Params
-from jmeta._validation import kinds
 
 Towers = Mapping[str, Params]
 

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import jax
 
 from jmeta._composition import init_stages
+from jmeta._sentences import kinds, shapes
 from jmeta._types import EncoderHead, Model, Params
-from jmeta._validation import kinds, shapes
 
 
 class Stitched(NamedTuple):

@@ -8,8 +8,9 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jmeta._rows import count_rows
+from jmeta._sentences import kinds, shapes
 from jmeta._types import Batch, Episode, Sampler
-from jmeta._validation import check_counts, check_numbers, check_storable, kinds, shapes
+from jmeta._validation import check_counts, check_numbers, check_storable
 
 
 def from_arrays(x: Any, y: ArrayLike, *, ways: int, shots: int, queries: int, rotations: bool = False) -> Sampler:

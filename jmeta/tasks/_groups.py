@@ -9,6 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jmeta._rows import count_rows
+from jmeta._sentences import kinds
 from jmeta._types import Batch, Episode, Sampler
 from jmeta._validation import (
     check_counts,
@@ -17,7 +18,6 @@ from jmeta._validation import (
     check_rows,
     check_storable,
     check_weights,
-    kinds,
     those_that_count,
 )
 from jmeta.tasks._arrays import as_float, on_host
