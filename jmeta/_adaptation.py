@@ -11,9 +11,9 @@ import optax
 from jax.core import Tracer
 
 from jmeta._adjoints import Adjoint, Implicit, first_order
+from jmeta._options import check_counts
 from jmeta._sentences import first_line
 from jmeta._types import Adapted, Objective
-from jmeta._validation import check_counts
 
 # An optax transformation, or a function to one from a rule: meta-parameters of its own.
 InnerOptimizer = optax.GradientTransformation | Callable[[Any], optax.GradientTransformation]

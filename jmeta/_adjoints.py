@@ -17,10 +17,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jmeta._options import check_counts
 from jmeta._paths import merge, partition
 from jmeta._precision import add_scaled
 from jmeta._types import Adapted, Objective
-from jmeta._validation import check_counts
 
 # Reverse is the default: it takes every derivative, and nested it needs the memory of mixed (CPU; no accelerator was at hand).
 HESSIAN_PRODUCTS = ("reverse", "mixed", "finite_difference")

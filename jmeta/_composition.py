@@ -6,9 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jmeta._options import check_model
 from jmeta._sentences import first_line, kinds
 from jmeta._types import EncoderHead, Key, Mask, Model, Params
-from jmeta._validation import check_model
 
 
 def compose(encoder: Model, head: Model) -> Model:

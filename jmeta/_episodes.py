@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jmeta._options import check_counts
 from jmeta._rows import fill_batch
 from jmeta._types import Episode, Sampler
-from jmeta._validation import check_counts, check_one_task
+from jmeta._validation import check_one_task
 
 
 class Draw(NamedTuple):

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import optax
 
 from jmeta._objectives import count_tasks, is_combined_by, mean_over_tasks, one_task, split_by_name, weighted_sum
+from jmeta._options import check_counts
 from jmeta._precision import add_scaled
 from jmeta._presence import any_present, prefixed, sum_metrics
 from jmeta._types import PRESENT, Metrics, Objective, Params
-from jmeta._validation import check_counts
 
 ValueAndGradient = Callable[..., tuple[tuple[jax.Array, Metrics], Params]]
 

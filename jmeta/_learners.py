@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from jmeta._adaptation import GradientDescent, InnerOptimizer, check_inner_optimizer, check_kind, gradient_descent
 from jmeta._adjoints import Adjoint, unrolled
 from jmeta._composition import split_key
+from jmeta._options import check_counts
 from jmeta._rows import count_rows, fill, fill_batch
 from jmeta._scoring import query_loss, score
 from jmeta._types import Adapted, Batch, Episode, Key, Learner, LossFn, Mask, Metrics, Model, Params, Predict
-from jmeta._validation import check_counts
 
 # (params, key, support, classes) -> a pytree; the key is None where models are deterministic.
 FromSupport = Callable[[Params, Key, Batch, Mask], Any]

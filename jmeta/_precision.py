@@ -9,8 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jmeta._options import check_model
 from jmeta._types import Model, Params
-from jmeta._validation import check_model
 
 
 def compute_in(model: Model, dtype: Any) -> Model:

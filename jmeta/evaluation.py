@@ -13,11 +13,12 @@ from jax.core import Tracer
 
 from jmeta._episodes import Draw, drawn, episodes_of, in_batches
 from jmeta._estimates import Estimate, estimate
+from jmeta._options import check_counts
 from jmeta._presence import mean_of_present
 from jmeta._rows import count_rows, counts_of
 from jmeta._scoring import score
 from jmeta._types import PRESENT, Adapted, Episode, Learner, LossFn, Params, Sampler
-from jmeta._validation import check_counts, check_task
+from jmeta._validation import check_task
 
 
 class Evaluation(NamedTuple):

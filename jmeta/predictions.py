@@ -10,10 +10,11 @@ import numpy as np
 
 from jmeta._episodes import Draw, drawn, episodes_of, in_batches
 from jmeta._metrics.bootstrap import Predictions
+from jmeta._options import check_counts
 from jmeta._rows import count_rows, counts_of, fill
 from jmeta._scoring import mask_absent_classes
 from jmeta._types import Batch, Learner, Mask, Params, Sampler
-from jmeta._validation import check_counts, check_rows
+from jmeta._validation import check_rows
 
 
 def predict_episodes(

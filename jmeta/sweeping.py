@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jmeta._estimates import Estimate, estimate
+from jmeta._options import check_counts
 from jmeta._steps import Step, TrainState
 from jmeta._types import PRESENT, Metrics, Params, Sampler
-from jmeta._validation import check_counts
 from jmeta.training import Best, Validation, fit
 
 Values = Mapping[str, Any]

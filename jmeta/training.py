@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jmeta._chunks import Chunk, HostData, check_finite, device_chunks, host_chunks, mean_metrics
+from jmeta._options import check_counts
 from jmeta._reporting import progress_bar, start_run, stop, stop_requests
 from jmeta._steps import Step, TrainState
 from jmeta._types import Params, Sampler
-from jmeta._validation import check_counts
 
 Validation = Callable[[Params], Mapping[str, Any]]
 Callback = Callable[[int, Mapping[str, Any], TrainState], None]

@@ -11,7 +11,7 @@ from jmeta._catalogue.options import SECTIONS, Config
 from jmeta._catalogue.pretraining import PRETRAINING
 from jmeta._catalogue.sweeps import Plan, read_values
 from jmeta._catalogue.tables import METHODS, PROBLEMS, default_config, solves
-from jmeta._validation import check_counts
+from jmeta._options import check_counts
 
 
 class UsageError(ValueError):

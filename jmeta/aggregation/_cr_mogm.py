@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jmeta._named import count_of
+from jmeta._options import check_share
 from jmeta._types import Aggregator, Tasks
 from jmeta.aggregation._gramian import weighted_by_gramian
 
@@ -39,8 +40,7 @@ def cr_mogm(aggregator: Aggregator, *, decay: float = 0.9) -> Aggregator:
     """
     if aggregator.weigh is None:
         raise ValueError("aggregator must weigh by the Gramian, like pcgrad(); got one without weigh, such as sum() or graddrop().")
-    if not 0 <= decay <= 1:
-        raise ValueError(f"decay must be from 0 to 1; got {decay}.")
+    check_share(decay=decay)
     weigh_now = aggregator.weigh
 
     def init(tasks: Tasks) -> SmoothedState:

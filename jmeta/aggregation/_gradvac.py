@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jmeta._named import count_of
+from jmeta._options import check_share
 from jmeta._types import Aggregator, Tasks
 from jmeta.aggregation._gramian import weighted_by_gramian
 
@@ -33,8 +34,7 @@ def gradvac(*, decay: float = 0.5, shuffle: bool = True) -> Aggregator:
     Raises:
       ValueError: if ``decay`` is not from 0 to 1; from ``combine``, if it shuffles and is given no key.
     """
-    if not 0 <= decay <= 1:
-        raise ValueError(f"decay must be from 0 to 1; got {decay}.")
+    check_share(decay=decay)
 
     def init(tasks: Tasks) -> jax.Array:
         return jnp.zeros((count_of(tasks), count_of(tasks)))

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jmeta._named import count_of
+from jmeta._options import check_counts, check_positive
 from jmeta._types import Aggregator, Tasks
 from jmeta.aggregation._gramian import weighted_by_gramian
 from jmeta.aggregation._solvers import bargain, directions
@@ -39,10 +40,9 @@ def nash_mtl(*, update_every: int = 1, max_norm: float | None = 1.0) -> Aggregat
     Raises:
       ValueError: if ``update_every`` is below 1, or ``max_norm`` is not positive.
     """
-    if update_every < 1:
-        raise ValueError(f"update_every must be at least 1; got {update_every}.")
-    if max_norm is not None and not max_norm > 0:
-        raise ValueError(f"max_norm must be positive, or None; got {max_norm}.")
+    check_counts(update_every=update_every)
+    if max_norm is not None:
+        check_positive(max_norm=max_norm)
 
     def init(tasks: Tasks) -> NashState:
         ones = jnp.ones(count_of(tasks))

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import optax
 
 from jmeta._distances import squared_distances
+from jmeta._options import check_model
 from jmeta._rows import fill, fill_batch, one_hot
 from jmeta._scoring import query_loss
 from jmeta._types import Adapted, Batch, Episode, Key, Learner, LossFn, Mask, Model, Params
-from jmeta._validation import check_episode, check_model, check_support_of_classes
+from jmeta._validation import check_episode, check_support_of_classes
 
 
 def prototypical_networks(encoder: Model, *, loss_fn: LossFn = optax.softmax_cross_entropy_with_integer_labels) -> Learner:

@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from jmeta._composition import check_models, keys_of
+from jmeta._options import check_share
 from jmeta._types import EncoderHead, Key, Mask, Model
 from jmeta.multitask._multitask import MultitaskModel, Task, Trunk, multitask_model
-from jmeta.multitask._towers import Stitched, check_share, init_towers, weighted_sum
+from jmeta.multitask._towers import Stitched, init_towers, weighted_sum
 
 
 def cross_stitch_networks(stages: Sequence[Model], tasks: Mapping[str, Task], *, diagonal: float = 0.9) -> MultitaskModel:
@@ -36,7 +37,7 @@ def cross_stitch_networks(stages: Sequence[Model], tasks: Mapping[str, Task], *,
         if a stage gives anything but one array with channels, inputs of tasks differ in shape, or data has other names.
     """
     stages = check_models("stages", stages)
-    check_share("diagonal", diagonal)
+    check_share(diagonal=diagonal)
     names = sorted(tasks)
     matrix = jnp.eye(len(names))
     if len(names) > 1:

@@ -9,8 +9,8 @@ from typing import Any
 
 import jax
 
+from jmeta._options import check_counts, check_model
 from jmeta._types import EncoderHead, Key, Mask, Model, Params
-from jmeta._validation import check_counts, check_model
 from jmeta.multitask._experts import Gate, extracted, init_experts, init_gated, linear_gate, run_experts
 from jmeta.multitask._multitask import MultitaskModel, Task, Trunk, multitask_model
 

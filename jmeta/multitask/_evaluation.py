@@ -10,11 +10,12 @@ from jax.core import Tracer
 
 from jmeta._estimates import Estimate
 from jmeta._metrics.bootstrap import measure
+from jmeta._options import check_counts
 from jmeta._presence import all_present, mean_of_present, prefixed, with_presence
 from jmeta._rows import count_rows, fill_batch
 from jmeta._scoring import score
 from jmeta._types import PRESENT, Batch, Mask, Params
-from jmeta._validation import check_counts, check_rows
+from jmeta._validation import check_rows
 from jmeta.multitask._multitask import MultitaskModel, Task, of_names, of_tasks
 from jmeta.predictions import predict_batch
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import jax
 
+from jmeta._options import check_model
 from jmeta._types import EncoderHead, Key, Mask, Model
-from jmeta._validation import check_model
 from jmeta.multitask._multitask import MultitaskModel, Task, Trunk, multitask_model
 
 

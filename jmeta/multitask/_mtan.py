@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from jmeta._composition import check_models, init_stages, run_stages
+from jmeta._options import check_counts
 from jmeta._sentences import shapes
 from jmeta._types import EncoderHead, Key, Mask, Model, Params
-from jmeta._validation import check_counts
 from jmeta.models import from_linen
 from jmeta.multitask._multitask import MultitaskModel, Task, Trunk, multitask_model
 

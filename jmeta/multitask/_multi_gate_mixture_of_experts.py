@@ -8,8 +8,8 @@ from typing import Any
 
 import jax
 
+from jmeta._options import check_counts, check_model
 from jmeta._types import EncoderHead, Key, Mask, Model, Params
-from jmeta._validation import check_counts, check_model
 from jmeta.multitask._experts import Gate, init_experts, linear_gate, mixed, run_experts
 from jmeta.multitask._multitask import MultitaskModel, Task, Trunk, multitask_model
 

@@ -9,11 +9,12 @@ import jax.numpy as jnp
 
 from jmeta._composition import outputs_like, split_key
 from jmeta._objectives import through_features
+from jmeta._options import check_model
 from jmeta._presence import all_present, mean_of_present, prefixed, with_presence
 from jmeta._rows import fill, fill_batch
 from jmeta._scoring import score
 from jmeta._types import PRESENT, Batch, EncoderHead, Key, LossFn, Mask, Metrics, Model, Objective, Params
-from jmeta._validation import check_model, check_rows
+from jmeta._validation import check_rows
 
 
 class Task(NamedTuple):

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import jax
 
 from jmeta._composition import check_models, fitted, keys_of, outputs_like
+from jmeta._options import check_counts
 from jmeta._types import EncoderHead, Key, Mask, Model, Params
-from jmeta._validation import check_counts
 from jmeta.multitask._experts import Gate, GatedExperts, extracted, init_experts, init_gated, linear_gate, mixed, run_experts
 from jmeta.multitask._multitask import MultitaskModel, Task, Trunk, multitask_model
 

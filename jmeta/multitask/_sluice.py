@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 
 from jmeta._composition import check_models, keys_of
+from jmeta._options import check_counts, check_share
 from jmeta._sentences import shapes
 from jmeta._types import EncoderHead, Key, Mask, Model, Params
-from jmeta._validation import check_counts
 from jmeta.multitask._multitask import MultitaskModel, Task, Trunk, multitask_model
-from jmeta.multitask._towers import Stitched, check_share, init_towers, weighted_sum
+from jmeta.multitask._towers import Stitched, init_towers, weighted_sum
 
 
 def sluice_networks(
@@ -49,10 +49,10 @@ def sluice_networks(
     """
     stages = check_models("stages", stages)
     check_counts(subspaces=subspaces)
-    check_share("last", last)
+    check_share(last=last)
     names, depth = sorted(tasks), len(stages)
     units = len(names) * subspaces
-    check_share("diagonal", 1 / units if diagonal is None else diagonal)
+    check_share(diagonal=1 / units if diagonal is None else diagonal)
     alpha = jnp.full((units, units), 1 / units)
     if diagonal is not None and units > 1:
         alpha = jnp.where(jnp.eye(units) > 0, diagonal, (1 - diagonal) / (units - 1))

@@ -63,16 +63,6 @@ def weighted_sum(weights: jax.Array, streams: Mapping[Any, jax.Array]) -> jax.Ar
     return sum(terms[1:], terms[0])
 
 
-def check_share(name: str, value: float) -> None:
-    """Checks a number between 0 and 1.
-
-    Raises:
-      ValueError: if it is none.
-    """
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name} must be between 0 and 1; got {value}.")
-
-
 def _row(x: Any) -> Any:
     return jax.tree.structure(x), [shape[1:] for shape in map(shapes, jax.tree.leaves(x))]
 

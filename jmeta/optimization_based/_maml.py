@@ -11,9 +11,10 @@ import jax
 from jmeta._adaptation import InnerOptimizer
 from jmeta._adjoints import Adjoint
 from jmeta._learners import from_params, gradient_based
+from jmeta._options import check_model
 from jmeta._paths import Select, chosen_part, merge
 from jmeta._types import Adapted, Episode, Key, Learner, LossFn, Mask, Model, Params
-from jmeta._validation import check_model, checked_init
+from jmeta._validation import checked_init
 
 
 def maml(

@@ -6,8 +6,9 @@ import optax
 
 from jmeta._adjoints import Adjoint
 from jmeta._learners import from_params, gradient_based, predict_with
+from jmeta._options import check_model
 from jmeta._types import Episode, Learner, LossFn, Model, Params
-from jmeta._validation import check_model, checked_init
+from jmeta._validation import checked_init
 
 
 def meta_sgd(

@@ -12,12 +12,13 @@ import optax
 from jmeta._adaptation import InnerOptimizer
 from jmeta._adjoints import first_order
 from jmeta._learners import from_params, gradient_based
+from jmeta._options import check_model
 from jmeta._paths import Select, chosen_part, merge
 from jmeta._presence import with_presence
 from jmeta._rows import fill_batch, presence
 from jmeta._scoring import score
 from jmeta._types import Adapted, Batch, Episode, Key, Learner, LossFn, Mask, Metrics, Model, Params
-from jmeta._validation import check_model, check_one_task, checked_init
+from jmeta._validation import check_one_task, checked_init
 
 
 def reptile(

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jmeta._options import check_counts
 from jmeta._rows import count_rows
 from jmeta._sentences import kinds, shapes
 from jmeta._types import Batch, Episode, Sampler
-from jmeta._validation import check_counts, check_numbers, check_storable
+from jmeta._validation import check_numbers, check_storable
 
 
 def from_arrays(x: Any, y: ArrayLike, *, ways: int, shots: int, queries: int, rotations: bool = False) -> Sampler:

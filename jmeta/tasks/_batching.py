@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from jmeta._options import check_counts
 from jmeta._rows import count_rows, has_labels, members
 from jmeta._sentences import kinds
 from jmeta._types import Batch, Episode, Sampler
-from jmeta._validation import check_counts, check_one_task
+from jmeta._validation import check_one_task
 
 
 def batch_tasks(sampler: Sampler, tasks: int) -> Sampler:

@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from jmeta._options import check_counts
 from jmeta._types import Batch, Episode, Sampler
-from jmeta._validation import check_counts
 from jmeta.tasks._drawing import draw_distinct
 from jmeta.tasks._strokes import DEVIATES, SPLITS, Glyph, character, check_drawing, ink, place, vary
 

@@ -8,18 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jmeta._options import check_counts
 from jmeta._rows import count_rows
 from jmeta._sentences import kinds
 from jmeta._types import Batch, Episode, Sampler
-from jmeta._validation import (
-    check_counts,
-    check_episode,
-    check_numbers,
-    check_rows,
-    check_storable,
-    check_weights,
-    those_that_count,
-)
+from jmeta._validation import check_episode, check_numbers, check_rows, check_storable, check_weights, those_that_count
 from jmeta.tasks._arrays import as_float, on_host
 from jmeta.tasks._batching import pad_episode
 from jmeta.tasks._drawing import draw_distinct

@@ -5,8 +5,8 @@ import math
 import jax
 import jax.numpy as jnp
 
+from jmeta._options import check_counts
 from jmeta._types import Batch, Sampler
-from jmeta._validation import check_counts
 from jmeta.tasks._strokes import DEVIATES, GENERATOR, SPLITS, Glyph, character, check_drawing, ink, place, vary
 
 # The size of a character, how far each is from the middle of the image, and how far it is moved at most, to either side.

@@ -14,8 +14,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from jmeta._options import check_counts
 from jmeta._types import Batch, Sampler
-from jmeta._validation import check_counts
 from jmeta.tasks._groups import minibatches
 from jmeta.tasks._reading import DAMAGE, check_shape, located, read_arrays
 from jmeta.tasks._splits import Scale, Splits

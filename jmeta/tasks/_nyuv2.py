@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jmeta._options import check_counts
 from jmeta._types import Batch, Sampler
-from jmeta._validation import check_counts
 from jmeta.tasks._arrays import as_float
 from jmeta.tasks._groups import minibatches
 from jmeta.tasks._nyuv2_files import read_rooms

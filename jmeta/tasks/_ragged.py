@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jmeta._options import check_counts
 from jmeta._rows import count_rows
 from jmeta._types import Batch, Sampler
-from jmeta._validation import check_counts
 from jmeta.tasks._groups import as_floats, check_part, together
 
 

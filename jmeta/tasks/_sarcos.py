@@ -5,8 +5,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from jmeta._options import check_counts
 from jmeta._types import Batch
-from jmeta._validation import check_counts
 from jmeta.tasks._reading import DAMAGE, check_shape, located, read_arrays
 from jmeta.tasks._splits import Splits, batches_of, check_share, divide, scale_of, standardised
 

@@ -5,8 +5,8 @@ import math
 import jax
 import jax.numpy as jnp
 
+from jmeta._options import check_counts
 from jmeta._types import Batch, Episode, Sampler
-from jmeta._validation import check_counts
 
 
 def sinusoid(

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jmeta._validation import check_counts
+from jmeta._options import check_counts
 
 SPLITS = ("train", "validation", "test")
 # Characters follow from their numbers alone, whichever generator the caller has chosen for the drawings.

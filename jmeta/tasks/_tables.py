@@ -6,8 +6,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from jmeta._options import check_counts
 from jmeta._types import Batch
-from jmeta._validation import check_counts
 from jmeta.tasks._groups import episodes_from
 from jmeta.tasks._ragged import task_minibatches
 from jmeta.tasks._splits import Scale, Splits, check_share, divide, scale_of, standardised

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from jmeta._named import count_of
+from jmeta._options import check_counts, check_positive
 from jmeta._types import Tasks, Weighting
-from jmeta._validation import check_counts, check_positive
 
 # The softmax of infinity is NaN.
 LARGEST = 1e30

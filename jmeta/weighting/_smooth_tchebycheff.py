@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from jmeta._named import per_task
+from jmeta._options import check_counts, check_positive
 from jmeta._types import Tasks, Weighting
-from jmeta._validation import check_counts, check_positive
 
 # The logarithm of what is smaller weighs too much: it has no bound at 0.
 LEAST = 1e-8

@@ -98,7 +98,7 @@ def test_one_task_alone_is_a_network(x64):
 def test_what_cannot_be_mixed_is_refused():
     with pytest.raises(ValueError, match=r"stages must hold at least one Model; got an empty sequence"):
         jmeta.cross_stitch_networks([], TASKS)
-    with pytest.raises(ValueError, match=r"diagonal must be between 0 and 1; got 1\.5"):
+    with pytest.raises(ValueError, match=r"diagonal must be from 0 to 1; got 1\.5"):
         jmeta.cross_stitch_networks(STAGES, TASKS, diagonal=1.5)
     data = {"kind": jmeta.Batch(rows(3), None), "pose": jmeta.Batch(rows(5), None)}
     with pytest.raises(ValueError, match=r"inputs must have one shape to go through all towers; got float32\[6, 5\] of pose and"):
