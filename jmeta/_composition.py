@@ -88,6 +88,17 @@ def fitted(name: str, before: str, model: Model, key: jax.Array, x: Any) -> tupl
         raise ValueError(f"{name} must take what {before} gives, {kinds(x)}; got an error: {first_line(error)}") from error
 
 
+def check_channels(outputs: Sequence[Any], purpose: str) -> None:
+    """Checks what stages give.
+
+    Raises:
+      ValueError: if one gives anything but one array with channels on its last axis, saying what they are wanted for.
+    """
+    for at, found in enumerate(outputs):
+        if not hasattr(found, "ndim") or found.ndim < 2:
+            raise ValueError(f"stages[{at}] must give one array [n, ..., channels], {purpose}; got {kinds(found)}.")
+
+
 def check_models(name: str, models: Any) -> tuple[Model, ...]:
     """Checks that there are models, in a sequence.
 

@@ -6,11 +6,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jmeta._composition import check_models, keys_of
+from jmeta._composition import check_models
 from jmeta._options import check_share
 from jmeta._types import EncoderHead, Key, Mask, Model
 from jmeta.multitask._multitask import MultitaskModel, Task, Trunk, multitask_model
-from jmeta.multitask._towers import Stitched, init_towers, weighted_sum
+from jmeta.multitask._towers import Stitched, init_towers, run_towers, weighted_sum
 
 
 def cross_stitch_networks(stages: Sequence[Model], tasks: Mapping[str, Task], *, diagonal: float = 0.9) -> MultitaskModel:
@@ -49,15 +49,10 @@ def cross_stitch_networks(stages: Sequence[Model], tasks: Mapping[str, Task], *,
         return EncoderHead(Stitched(towers, units[:-1]), {name: units[-1][at] for at, name in enumerate(names)})
 
     def encode(shared: Stitched, x: Any, *, key: Key = None, mask: Mask = None) -> dict[str, Any]:
-        streams = dict.fromkeys(names, x)
-        for depth, stage_key in enumerate(keys_of(key, len(stages))):
-            keys = dict(zip(names, keys_of(stage_key, len(names)), strict=True))
-            streams = {
-                name: stages[depth].apply(shared.towers[name][depth], streams[name], key=keys[name], mask=mask) for name in names
-            }
-            if depth < len(stages) - 1:
-                streams = {name: weighted_sum(shared.units[depth][at], streams) for at, name in enumerate(names)}
-        return streams
+        return run_towers(stages, shared, x, mix, key=key, mask=mask)[1]
+
+    def mix(unit: jax.Array, streams: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        return {name: weighted_sum(unit[at], streams) for at, name in enumerate(names)}
 
     def features(params: EncoderHead, streams: dict[str, Any], name: str, *, key: Key = None, mask: Mask = None) -> Any:
         del name, key, mask

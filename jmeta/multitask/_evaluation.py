@@ -16,7 +16,7 @@ from jmeta._rows import count_rows, fill_batch
 from jmeta._scoring import score
 from jmeta._types import PRESENT, Batch, Mask, Params
 from jmeta._validation import check_rows
-from jmeta.multitask._multitask import MultitaskModel, Task, of_names, of_tasks
+from jmeta.multitask._multitask import MultitaskModel, Task, by_task, of_names
 from jmeta.predictions import predict_batch
 
 Metric = Callable[..., Any]
@@ -51,7 +51,7 @@ def evaluate_tasks(
     Raises:
       ValueError: if data or metrics do not name the tasks of the model, or as :func:`jmeta.metrics.measure`.
     """
-    batches, metrics = _by_task(model, data), of_names(model.names, metrics, "metrics")
+    batches, metrics = by_task(model.names, data), of_names(model.names, metrics, "metrics")
     found = {}
     for name in model.names:
         predictions = predict_batch(_task_apply(model.predict, name), params, batches[name], batch_size=batch_size)
@@ -76,7 +76,7 @@ def task_validator(
       ValueError: if tasks or data do not name the tasks of the model, rows do not match, or ``batch_size`` is below 1.
     """
     check_counts(batch_size=batch_size)
-    tasks, batches = of_names(model.names, tasks, "tasks"), _by_task(model, data)
+    tasks, batches = of_names(model.names, tasks, "tasks"), by_task(model.names, data)
     for name in model.names:
         check_rows(name, batches[name])
     batches = jax.tree.map(jnp.asarray, batches)
@@ -99,10 +99,6 @@ def task_validator(
         return {name: value if isinstance(value, Tracer) else float(value) for name, value in found.items()}
 
     return validate
-
-
-def _by_task(model: MultitaskModel, data: Mapping[str, Batch] | Batch) -> dict[str, Batch]:
-    return of_tasks(model.names, data) if isinstance(data, Batch) else of_names(model.names, data, "data")
 
 
 def _outputs(predict: Callable[..., Any], batch: Batch, batch_size: int) -> Any:

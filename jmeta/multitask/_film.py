@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jmeta._composition import check_models, init_stages, keys_of
-from jmeta._sentences import kinds
+from jmeta._composition import check_channels, check_models, init_stages, keys_of
 from jmeta._types import EncoderHead, Key, Mask, Model
 from jmeta.multitask._multitask import MultitaskModel, Task, Trunk, multitask_model
 
@@ -43,9 +42,7 @@ def task_conditioned_film(stages: Sequence[Model], tasks: Mapping[str, Task]) ->
 
     def init(key: jax.Array, x: dict[str, Any]) -> EncoderHead:
         shared, outputs = init_stages("stages", stages, key, next(iter(x.values())))
-        for at, found in enumerate(outputs):
-            if not hasattr(found, "ndim") or found.ndim < 2:
-                raise ValueError(f"stages[{at}] must give one array [n, ..., channels], to be modulated; got {kinds(found)}.")
+        check_channels(outputs, "to be modulated")
         none = [jnp.zeros(found.shape[-1:], found.dtype) for found in outputs]
         return EncoderHead(shared, {name: [Modulation(zeros, zeros) for zeros in none] for name in x})
 

@@ -167,6 +167,15 @@ def of_names(names: Sequence[str], data: Any, what: str) -> dict[str, Any]:
     return {name: data[name] for name in names}
 
 
+def by_task(names: Sequence[str], data: Mapping[str, Batch] | Batch) -> dict[str, Batch]:
+    """Gives each task its batch, whether they share their input or not.
+
+    Raises:
+      ValueError: if data does not have the names of the tasks.
+    """
+    return of_tasks(names, data) if isinstance(data, Batch) else of_names(names, data, "data")
+
+
 def of_tasks(names: Sequence[str], batch: Batch) -> dict[str, Batch]:
     """Parts ``Batch(x, {name: y}, mask, {name: weights})`` into a batch for each task.
 

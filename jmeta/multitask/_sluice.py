@@ -8,12 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jmeta._composition import check_models, keys_of
+from jmeta._composition import check_models
 from jmeta._options import check_counts, check_share
 from jmeta._sentences import shapes
 from jmeta._types import EncoderHead, Key, Mask, Model, Params
 from jmeta.multitask._multitask import MultitaskModel, Task, Trunk, multitask_model
-from jmeta.multitask._towers import Stitched, init_towers, weighted_sum
+from jmeta.multitask._towers import Stitched, init_towers, run_towers, weighted_sum
 
 
 def sluice_networks(
@@ -71,15 +71,10 @@ def sluice_networks(
         return EncoderHead(Stitched(towers, [alpha.astype(found.dtype) for found in outputs[:-1]]), own)
 
     def encode(shared: Stitched, x: Any, *, key: Key = None, mask: Mask = None) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        streams, below = dict.fromkeys(names, x), []
-        for at, stage_key in enumerate(keys_of(key, depth)):
-            keys = dict(zip(names, keys_of(stage_key, len(names)), strict=True))
-            streams = {name: stages[at].apply(shared.towers[name][at], streams[name], key=keys[name], mask=mask) for name in names}
-            if at < depth - 1:
-                rows = jnp.split(shared.units[at], len(names))
-                streams = {name: _stitched(part, streams, subspaces) for name, part in zip(names, rows, strict=True)}
-                below.append(streams)
-        return below, streams
+        return run_towers(stages, shared, x, mix, key=key, mask=mask)
+
+    def mix(unit: jax.Array, streams: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        return {name: _stitched(rows, streams, subspaces) for name, rows in zip(names, jnp.split(unit, len(names)), strict=True)}
 
     def features(params: EncoderHead, given: Any, name: str, *, key: Key = None, mask: Mask = None) -> Any:
         del key, mask

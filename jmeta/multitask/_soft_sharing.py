@@ -53,7 +53,7 @@ def soft_parameter_sharing(
 def distance_between(towers: Towers) -> jax.Array:
     r"""Adds up the squared distances of all pairs, :math:`\sum_{i<j} \lVert \theta_i - \theta_j \rVert^2`."""
     pairs = itertools.combinations(towers.values(), 2)
-    return sum((optax.tree.norm(_minus(*pair), squared=True) for pair in pairs), jnp.zeros(()))
+    return sum((optax.tree.norm(optax.tree.sub(*pair), squared=True) for pair in pairs), jnp.zeros(()))
 
 
 def distance_to_mean(towers: Towers) -> jax.Array:
@@ -62,7 +62,7 @@ def distance_to_mean(towers: Towers) -> jax.Array:
     That is a K-th of :func:`distance_between`, and grows linearly with the number of tasks.
     """
     mean = jax.tree.map(lambda *leaves: sum(leaves[1:], leaves[0]) / len(leaves), *towers.values())
-    return sum((optax.tree.norm(_minus(tower, mean), squared=True) for tower in towers.values()), jnp.zeros(()))
+    return sum((optax.tree.norm(optax.tree.sub(tower, mean), squared=True) for tower in towers.values()), jnp.zeros(()))
 
 
 def trace_norm(towers: Towers) -> jax.Array:
@@ -71,13 +71,14 @@ def trace_norm(towers: Towers) -> jax.Array:
     Few directions in common are cheaper than many. Where a singular value is 0 the derivative is the subgradient of least norm,
     :math:`U V^\top` of the others; it has no second derivative.
     """
-    return sum((nuclear_norm(jnp.stack([leaf.ravel() for leaf in leaves])) for leaves in _by_leaf(towers)), jnp.zeros(()))
+    leaves = jax.tree.leaves(jax.tree.map(lambda *leaves: jnp.stack([leaf.ravel() for leaf in leaves]), *towers.values()))
+    return sum(map(nuclear_norm, leaves), jnp.zeros(()))
 
 
 @jax.custom_jvp
 def nuclear_norm(matrix: jax.Array) -> jax.Array:
     """Adds up the singular values of ``[m, n]``."""
-    return jnp.linalg.svd(_wide(matrix), compute_uv=False).sum().astype(matrix.dtype)
+    return jnp.linalg.norm(_wide(matrix), ord="nuc").astype(matrix.dtype)
 
 
 @nuclear_norm.defjvp
@@ -92,14 +93,6 @@ def _nuclear_norm_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> 
 
 def _wide(matrix: jax.Array) -> jax.Array:
     return matrix.astype(jnp.promote_types(matrix.dtype, jnp.float32))
-
-
-def _by_leaf(towers: Towers) -> list[tuple[jax.Array, ...]]:
-    return list(zip(*(jax.tree.leaves(tower) for tower in towers.values()), strict=True))
-
-
-def _minus(first: Params, second: Params) -> Params:
-    return jax.tree.map(jnp.subtract, first, second)
 
 
 def _check_alike(towers: Towers) -> None:

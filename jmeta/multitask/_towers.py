@@ -1,38 +1,39 @@
 """What cross-stitch and sluice networks are made of: a tower of the same stages for each task, and units that mix them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 
-from jmeta._composition import init_stages
+from jmeta._composition import check_channels, init_stages, keys_of
 from jmeta._sentences import kinds, shapes
-from jmeta._types import EncoderHead, Model, Params
+from jmeta._types import EncoderHead, Key, Mask, Model, Params
+
+# (the unit of a stage, what the towers give) -> what they go on with.
+Mix = Callable[[jax.Array, dict[str, jax.Array]], dict[str, jax.Array]]
 
 
 class Stitched(NamedTuple):
     """What such networks share.
 
     Attributes:
-      towers: by task, the parameters of each stage.
+      towers: by task, in the order of the names, the parameters of each stage.
       units: of each stage but the last, whose rows are the tasks' own.
     """
 
-    towers: dict[str, list[Params]]
-    units: list[jax.Array]
+    towers: Any
+    units: Any
 
 
 def unit_labels(params: EncoderHead) -> EncoderHead:
-    """Labels parameters ``"units"`` where they mix towers and ``"weights"`` elsewhere, for ``optax.partition``.
+    """Labels parts of the parameters: ``"units"`` where they mix towers, ``"weights"`` elsewhere, for ``optax.partition``.
 
     Raises:
       ValueError: if they are not those of cross-stitch or sluice networks.
     """
     if not isinstance(params, EncoderHead) or not isinstance(params.encoder, Stitched):
         raise ValueError(f"params must be those of cross-stitch or sluice networks; got {type(params).__name__}.")
-    shared = Stitched(_labelled(params.encoder.towers, "weights"), _labelled(params.encoder.units, "units"))
-    heads = {name: EncoderHead(_labelled(own, "units"), _labelled(head, "weights")) for name, (own, head) in params.head.items()}
-    return EncoderHead(shared, heads)
+    return EncoderHead(Stitched("weights", "units"), dict.fromkeys(params.head, EncoderHead("units", "weights")))
 
 
 def init_towers(stages: Sequence[Model], key: jax.Array, x: Mapping[str, Any]) -> tuple[dict[str, list[Params]], list[jax.Array]]:
@@ -49,10 +50,32 @@ def init_towers(stages: Sequence[Model], key: jax.Array, x: Mapping[str, Any]) -
     towers, outputs = {}, []
     for name, tower_key in zip(x, jax.random.split(key, len(x)), strict=True):
         towers[name], outputs = init_stages("stages", stages, tower_key, like)
-    for at, found in enumerate(outputs):
-        if not hasattr(found, "ndim") or found.ndim < 2:
-            raise ValueError(f"stages[{at}] must give one array [n, ..., channels], whose channels are mixed; got {kinds(found)}.")
+    check_channels(outputs, "whose channels are mixed")
     return towers, outputs
+
+
+def run_towers(
+    stages: Sequence[Model], shared: Stitched, x: Any, mix: Mix, *, key: Key, mask: Mask
+) -> tuple[list[dict[str, jax.Array]], dict[str, jax.Array]]:
+    """Sends an input through all towers.
+
+    One tower after another: under ``vmap`` a convolution with weights of its own for each is slow on the CPU.
+
+    Returns:
+      What is mixed after each stage but the last, by task, and what the last stage gives.
+    """
+    streams: dict[str, Any] = dict.fromkeys(shared.towers, x)
+    below = []
+    for depth, stage_key in enumerate(keys_of(key, len(stages))):
+        keys = keys_of(stage_key, len(streams))
+        streams = {
+            name: stages[depth].apply(tower[depth], streams[name], key=tower_key, mask=mask)
+            for (name, tower), tower_key in zip(shared.towers.items(), keys, strict=True)
+        }
+        if depth < len(stages) - 1:
+            streams = mix(shared.units[depth], streams)
+            below.append(streams)
+    return below, streams
 
 
 def weighted_sum(weights: jax.Array, streams: Mapping[Any, jax.Array]) -> jax.Array:
@@ -65,7 +88,3 @@ def weighted_sum(weights: jax.Array, streams: Mapping[Any, jax.Array]) -> jax.Ar
 
 def _row(x: Any) -> Any:
     return jax.tree.structure(x), [shape[1:] for shape in map(shapes, jax.tree.leaves(x))]
-
-
-def _labelled(tree: Params, label: str) -> Any:
-    return jax.tree.map(lambda leaf: label, tree)
