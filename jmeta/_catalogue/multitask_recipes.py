@@ -9,7 +9,7 @@ from jmeta._catalogue.combining import AGGREGATORS, WEIGHTINGS
 from jmeta._catalogue.config import check_ranges
 from jmeta._catalogue.optimizers import outer_optimizer
 from jmeta._catalogue.options import Config
-from jmeta._catalogue.rows import Course, MultitaskSetting, Sharing
+from jmeta._catalogue.rows import Course, MultitaskSetting, Sharing, tasks_of
 from jmeta._catalogue.tables import MULTITASK_PROBLEMS, SHARING, check_solves
 from jmeta._objectives import joint_gradients, task_gradients, task_losses
 from jmeta._steps import Step, TrainState, init_state, make_step
@@ -71,11 +71,10 @@ def multitask_trial(config: Config, splits: Splits) -> Trial:
     """Says how a run is trained on examples that have been read."""
     setting, sharing = shared_model(config)
     optimizer, weighting = _between_tasks(config, sharing)
-    tasks = {name: target.task for name, target in setting.targets.items()}
     return Trial(
         _step(config, sharing.model, optimizer, weighting),
         functools.partial(_initial, config, sharing.model, optimizer, weighting),
-        task_validator(sharing.model, tasks, splits.validation, batch_size=config.evaluation.evaluation_batch),
+        task_validator(sharing.model, tasks_of(setting), splits.validation, batch_size=config.evaluation.evaluation_batch),
     )
 
 

@@ -14,13 +14,14 @@ from jmeta._catalogue.multitask_recipes import MultitaskRecipe, build_multitask
 from jmeta._catalogue.options import Config
 from jmeta._catalogue.recipes import best_params
 from jmeta._catalogue.results import evaluation_path, finite
+from jmeta._catalogue.rows import tasks_of
 from jmeta._catalogue.tables import MULTITASK_PROBLEMS
 from jmeta._estimates import Estimate
 from jmeta._metrics.bootstrap import Predictions, measure
 from jmeta._rows import count_rows, counts_of
 from jmeta._types import Batch, Params
 from jmeta.multitask._evaluation import evaluate_tasks, task_validator
-from jmeta.multitask._multitask import of_tasks
+from jmeta.multitask._multitask import by_task
 
 # Batches of training examples that the best constant outputs are computed of.
 BATCHES = 20
@@ -53,7 +54,7 @@ def evaluate_multitask_run(directory: Path, config: Config) -> MultitaskTested:
       config: its options, of which those of the testing may have changed.
     """
     recipe = build_multitask(config)
-    test = tests_of(recipe)
+    test = by_task(recipe.model.names, recipe.splits.test)
     scores = scores_of(config, recipe, best_params(directory, recipe.course.state))
     constant = _constant_scores(config, recipe, test)
     counts = {name: count_rows(batch.x) for name, batch in test.items()}
@@ -79,17 +80,11 @@ def scores_of(config: Config, recipe: MultitaskRecipe, params: Params) -> Scores
     )
 
 
-def test_loss(config: Config, recipe: MultitaskRecipe, params: Params) -> float:
+def loss_of_test(config: Config, recipe: MultitaskRecipe, params: Params) -> float:
     """Gives the mean of the losses of the tasks on the test examples."""
-    tasks = {name: target.task for name, target in recipe.setting.targets.items()}
-    validate = task_validator(recipe.model, tasks, recipe.splits.test, batch_size=config.evaluation.evaluation_batch)
+    tasks, size = tasks_of(recipe.setting), config.evaluation.evaluation_batch
+    validate = task_validator(recipe.model, tasks, recipe.splits.test, batch_size=size)
     return float(validate(params)["loss"])
-
-
-def tests_of(recipe: MultitaskRecipe) -> dict[str, Batch]:
-    """Gives the test examples of each task."""
-    test = recipe.splits.test
-    return of_tasks(recipe.model.names, test) if isinstance(test, Batch) else dict(test)
 
 
 def _metrics(recipe: MultitaskRecipe) -> dict[str, Any]:
@@ -109,7 +104,7 @@ def _constant_scores(config: Config, recipe: MultitaskRecipe, test: Mapping[str,
     train = recipe.splits.train
     drawn = jax.jit(jax.vmap(train.sample, (None, 0)))(train.data, jax.random.split(jax.random.key(0), BATCHES))
     drawn = jax.device_get(jax.tree.map(lambda leaf: jnp.reshape(leaf, (-1, *leaf.shape[2:])), drawn))
-    known = of_tasks(recipe.model.names, drawn) if isinstance(drawn, Batch) else drawn
+    known = by_task(recipe.model.names, drawn)
     metrics, found = _metrics(recipe), {}
     for name, batch in test.items():
         part = known[name]

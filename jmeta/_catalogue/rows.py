@@ -142,6 +142,11 @@ class MultitaskSetting(NamedTuple):
     targets: Mapping[str, Target]
 
 
+def tasks_of(setting: MultitaskSetting) -> dict[str, Task]:
+    """Gives the heads and losses, as a way of sharing takes them."""
+    return {name: target.task for name, target in setting.targets.items()}
+
+
 class Sharing(NamedTuple):
     """A way of sharing, ready to be trained.
 

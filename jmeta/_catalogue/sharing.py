@@ -2,17 +2,17 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import optax
 
 from jmeta import multitask
 from jmeta._catalogue.options import Nothing
-from jmeta._catalogue.rows import MultitaskMethod, MultitaskSetting, Sharing
+from jmeta._catalogue.rows import MultitaskMethod, MultitaskSetting, Sharing, tasks_of
 from jmeta._composition import chain
 from jmeta._optimizers import penalize
-from jmeta.multitask import MultitaskModel, Task
+from jmeta.multitask import MultitaskModel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,46 +91,34 @@ class ExpertsOptions:
     own_experts: int = 1
 
 
-def _tasks(setting: MultitaskSetting) -> dict[str, Task]:
-    return {name: target.task for name, target in setting.targets.items()}
+def _built(
+    model: Callable[..., MultitaskModel], given: Mapping[str, str] = {}, *, staged: bool = False
+) -> Callable[[Any, MultitaskSetting], Sharing]:
+    """Builds a model of an encoder or of its stages; ``given`` says which of its arguments is which option."""
 
-
-def _plain(model: Callable[..., MultitaskModel], *, staged: bool = False) -> Callable[[Nothing, MultitaskSetting], Sharing]:
-    """Builds a model without options, of an encoder or of its stages."""
-
-    def build(options: Nothing, setting: MultitaskSetting) -> Sharing:
-        del options
-        return Sharing(model(setting.stages if staged else chain(setting.stages), _tasks(setting)))
+    def build(options: Any, setting: MultitaskSetting) -> Sharing:
+        arguments = {argument: getattr(options, option) for argument, option in given.items()}
+        return Sharing(model(setting.stages if staged else chain(setting.stages), tasks_of(setting), **arguments))
 
     return build
 
 
 def _soft_parameter_sharing(options: SoftOptions, setting: MultitaskSetting) -> Sharing:
-    penalties = {
-        "distance_to_mean": multitask.distance_to_mean,
-        "distance_between": multitask.distance_between,
-        "trace_norm": multitask.trace_norm,
-    }
-    tie = multitask.soft_parameter_sharing(penalties[options.penalty], options.penalty_strength)
-    model = multitask.independent_networks(chain(setting.stages), _tasks(setting))
-    return Sharing(model, lambda optimizer: optax.chain(tie, optimizer))
+    tie = multitask.soft_parameter_sharing(PENALTIES[options.penalty], options.penalty_strength)
+    sharing = _built(multitask.independent_networks)(options, setting)
+    return sharing._replace(tuned=lambda optimizer: optax.chain(tie, optimizer))
 
 
 def _cross_stitch_networks(options: StitchOptions, setting: MultitaskSetting) -> Sharing:
-    model = multitask.cross_stitch_networks(setting.stages, _tasks(setting), diagonal=options.diagonal)
-    return Sharing(model, functools.partial(_with_units, options.unit_rate))
+    sharing = _built(multitask.cross_stitch_networks, {"diagonal": "diagonal"}, staged=True)(options, setting)
+    return sharing._replace(tuned=functools.partial(_with_units, options.unit_rate))
 
 
 def _sluice_networks(options: SluiceOptions, setting: MultitaskSetting) -> Sharing:
-    model = multitask.sluice_networks(setting.stages, _tasks(setting), subspaces=options.subspaces)
+    model = multitask.sluice_networks(setting.stages, tasks_of(setting), subspaces=options.subspaces)
     overlap = functools.partial(multitask.subspace_orthogonality, subspaces=options.subspaces)
     apart = penalize(overlap, options.orthogonality)
-
-    def tuned(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
-        faster = _with_units(options.unit_rate, optimizer)
-        return optax.chain(apart, faster) if options.orthogonality else faster
-
-    return Sharing(model, tuned)
+    return Sharing(model, lambda optimizer: optax.chain(apart, _with_units(options.unit_rate, optimizer)))
 
 
 def _with_units(rate: float, optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
@@ -138,36 +126,20 @@ def _with_units(rate: float, optimizer: optax.GradientTransformation) -> optax.G
     return optax.partition(parts, multitask.unit_labels)
 
 
-def _multi_task_attention_network(options: AttentionOptions, setting: MultitaskSetting) -> Sharing:
-    width = options.attention_width
-    return Sharing(multitask.multi_task_attention_network(setting.stages, _tasks(setting), width=width))
-
-
-def _multi_gate_mixture_of_experts(options: CommonExpertsOptions, setting: MultitaskSetting) -> Sharing:
-    experts = options.num_experts
-    return Sharing(multitask.multi_gate_mixture_of_experts(chain(setting.stages), _tasks(setting), num_experts=experts))
-
-
-def _experts(
-    model: Callable[..., MultitaskModel], *, staged: bool = False
-) -> Callable[[ExpertsOptions, MultitaskSetting], Sharing]:
-    """Builds a model of common and own experts, of which the stages are levels or each expert a chain."""
-
-    def build(options: ExpertsOptions, setting: MultitaskSetting) -> Sharing:
-        counts = {"shared": options.shared_experts, "own": options.own_experts}
-        return Sharing(model(setting.stages if staged else chain(setting.stages), _tasks(setting), **counts))
-
-    return build
-
-
+PENALTIES = {
+    "distance_to_mean": multitask.distance_to_mean,
+    "distance_between": multitask.distance_between,
+    "trace_norm": multitask.trace_norm,
+}
+EXPERTS = {"shared": "shared_experts", "own": "own_experts"}
 # Stages of one shape, of about as many weights as the problems' own.
 ONE_SHAPE = {"channels": (48, 48, 48), "halvings": 1}
 METHODS = {
     "hard_parameter_sharing": MultitaskMethod(
-        "shares one encoder between heads of the tasks (Caruana 1997)", Nothing, _plain(multitask.hard_parameter_sharing)
+        "shares one encoder between heads of the tasks (Caruana 1997)", Nothing, _built(multitask.hard_parameter_sharing)
     ),
     "independent_networks": MultitaskMethod(
-        "gives each task a network of its own: the baseline", Nothing, _plain(multitask.independent_networks)
+        "gives each task a network of its own: the baseline", Nothing, _built(multitask.independent_networks)
     ),
     "soft_parameter_sharing": MultitaskMethod(
         "ties networks of their own by a penalty (Evgeniou 2004, Yang 2017)", SoftOptions, _soft_parameter_sharing
@@ -182,22 +154,26 @@ METHODS = {
         presets={"multi_glyphs": ONE_SHAPE, "nyuv2": ONE_SHAPE},
     ),
     "multi_task_attention_network": MultitaskMethod(
-        "selects features of a shared encoder by masks, MTAN (Liu 2019)", AttentionOptions, _multi_task_attention_network
+        "selects features of a shared encoder by masks, MTAN (Liu 2019)",
+        AttentionOptions,
+        _built(multitask.multi_task_attention_network, {"width": "attention_width"}, staged=True),
     ),
     "multi_gate_mixture_of_experts": MultitaskMethod(
-        "mixes common experts by gates of the tasks, MMoE (Ma 2018)", CommonExpertsOptions, _multi_gate_mixture_of_experts
+        "mixes common experts by gates of the tasks, MMoE (Ma 2018)",
+        CommonExpertsOptions,
+        _built(multitask.multi_gate_mixture_of_experts, {"num_experts": "num_experts"}),
     ),
     "customized_gate_control": MultitaskMethod(
-        "mixes common and own experts, CGC (Tang 2020)", ExpertsOptions, _experts(multitask.customized_gate_control)
+        "mixes common and own experts, CGC (Tang 2020)", ExpertsOptions, _built(multitask.customized_gate_control, EXPERTS)
     ),
     "progressive_layered_extraction": MultitaskMethod(
         "parts common and own experts level by level, PLE (Tang 2020)",
         ExpertsOptions,
-        _experts(multitask.progressive_layered_extraction, staged=True),
+        _built(multitask.progressive_layered_extraction, EXPERTS, staged=True),
     ),
     "task_conditioned_film": MultitaskMethod(
         "scales and shifts the channels of one encoder for each task (Perez 2018)",
         Nothing,
-        _plain(multitask.task_conditioned_film, staged=True),
+        _built(multitask.task_conditioned_film, staged=True),
     ),
 }

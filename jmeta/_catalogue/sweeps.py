@@ -13,7 +13,7 @@ import numpy as np
 from jmeta import checkpointing
 from jmeta._catalogue.config import check_ranges, fits, write_config, write_json
 from jmeta._catalogue.multitask_recipes import MultitaskRecipe, build_multitask, multitask_trial
-from jmeta._catalogue.multitask_results import test_loss
+from jmeta._catalogue.multitask_results import loss_of_test
 from jmeta._catalogue.options import Config, with_values
 from jmeta._catalogue.recipes import Recipe, build, initial_state, learners_of, outer_optimizer, setting_of
 from jmeta._catalogue.rows import Say
@@ -175,7 +175,7 @@ def _tested(config: Config, found: Sweep, seeds: int) -> dict[str, Any]:
     recipe = _built(config)
     of_seeds = [jax.tree.map(lambda leaf, seed=seed: leaf[seed], found.params) for seed in range(seeds)]
     if isinstance(recipe, MultitaskRecipe):
-        losses = [test_loss(config, recipe, params) for params in of_seeds]
+        losses = [loss_of_test(config, recipe, params) for params in of_seeds]
         return {"test": [[loss if math.isfinite(loss) else None for loss in losses]], "metric": "loss"}
     scores = [evaluated(config, recipe, recipe.learner, params) for params in of_seeds]
     means = [[score.after_steps[at].mean for score in scores] for at in range(len(scores[0].steps))]

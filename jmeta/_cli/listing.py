@@ -6,21 +6,17 @@ from collections.abc import Sequence
 from jmeta._catalogue.combining import AGGREGATORS, WEIGHTINGS
 from jmeta._catalogue.tables import FAMILIES, PROBLEMS, solves
 
-MARK, GAP, WIDTH = "x", "  ", 120
+GAP, WIDTH = "  ", 120
 
 
 def listing() -> str:
-    """Writes a table of methods against problems, marked where not all of a family fit, and a line on each problem."""
+    """Writes the methods by family, headed by the problems that each of them solves, and a line on each problem."""
     width = max(len(name) for family in FAMILIES.values() for name in family) + len(GAP)
     lines = []
     for family, methods in FAMILIES.items():
-        problems = [problem for problem in PROBLEMS if any(solves(name, problem) for name in methods)]
-        whole = all(solves(name, problem) for name in methods for problem in problems)
-        lines.append(f"{family:<{width}}{GAP}{'each on ' + ', '.join(problems) if whole else GAP.join(problems)}")
-        for name, method in methods.items():
-            marks = [MARK if solves(name, problem) else "" for problem in problems]
-            cells = GAP.join(f"{mark:^{len(problem)}}" for mark, problem in zip(marks, problems, strict=True)) + GAP
-            lines.append(f"{GAP}{name:<{width}}{'' if whole else cells}{method.description}")
+        problems = [problem for problem in PROBLEMS if all(solves(name, problem) for name in methods)]
+        lines.append(f"{family:<{width}}{GAP}each on {', '.join(problems)}")
+        lines += [f"{GAP}{name:<{width}}{method.description}" for name, method in methods.items()]
         lines.append("")
     return "\n".join([*lines, *problem_lines(list(PROBLEMS)), "", *_combinings()])
 

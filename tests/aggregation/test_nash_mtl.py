@@ -106,8 +106,8 @@ def test_the_search_starts_from_the_last_solution(x64):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"update_every": 0}, "update_every must be at least 1; got 0"),
-        ({"max_norm": 0.0}, "max_norm must be positive, or None; got 0"),
+        ({"update_every": 0}, "update_every must be a whole number of at least 1; got 0"),
+        ({"max_norm": 0.0}, "max_norm must be positive; got 0"),
     ],
 )
 def test_bad_options_are_refused(options, sentence):
