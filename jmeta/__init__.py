@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from jmeta.multitask import *
     from jmeta.optimization_based import *
     from jmeta.tasks import *
+    from jmeta.unified import *
     from jmeta.weighting import *
 
 __version__ = "0.1.0"
@@ -34,6 +35,7 @@ _LISTS = (
     "multitask/__init__.py",
     "optimization_based/__init__.py",
     "tasks/__init__.py",
+    "unified/__init__.py",
     "weighting/__init__.py",
 )
 

@@ -4,11 +4,14 @@ from jmeta.tasks._arrays import from_arrays, from_classes
 from jmeta.tasks._batching import batch_tasks, combine, pad_episode
 from jmeta.tasks._glyphs import glyphs
 from jmeta.tasks._groups import episodes_from, minibatches
+from jmeta.tasks._harmonic import harmonic
 from jmeta.tasks._multi_glyphs import multi_glyphs
 from jmeta.tasks._multi_mnist import multi_mnist
+from jmeta.tasks._multimodal import multimodal
 from jmeta.tasks._nyuv2 import nyuv2
 from jmeta.tasks._omniglot import omniglot
 from jmeta.tasks._parkinsons import parkinsons, parkinsons_episodes
+from jmeta.tasks._piecewise import piecewise
 from jmeta.tasks._ragged import stack_tasks, task_minibatches
 from jmeta.tasks._sarcos import sarcos
 from jmeta.tasks._school import school, school_episodes
@@ -24,14 +27,17 @@ __all__ = [
     "from_arrays",
     "from_classes",
     "glyphs",
+    "harmonic",
     "minibatches",
     "multi_glyphs",
     "multi_mnist",
+    "multimodal",
     "nyuv2",
     "omniglot",
     "pad_episode",
     "parkinsons",
     "parkinsons_episodes",
+    "piecewise",
     "sarcos",
     "school",
     "school_episodes",

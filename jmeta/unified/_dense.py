@@ -1,0 +1,17 @@
+"""A dense layer as two functions, in the precision of what it is given."""
+
+import jax
+import jax.numpy as jnp
+
+from jmeta._types import Params
+
+
+def dense_init(key: jax.Array, inputs: int, outputs: int) -> Params:
+    """Makes weights of variance one over the number of inputs, and no bias."""
+    return {"kernel": jax.random.normal(key, (inputs, outputs)) / max(inputs, 1) ** 0.5, "bias": jnp.zeros(outputs)}
+
+
+def dense(params: Params, x: jax.Array) -> jax.Array:
+    """Maps ``[..., inputs]`` to ``[..., outputs]``."""
+    bias = params["bias"].reshape(*[1] * (x.ndim - 1), -1)
+    return x @ params["kernel"] + bias
