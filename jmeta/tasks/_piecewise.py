@@ -35,6 +35,6 @@ def piecewise(
 
     def draw(data: dict[str, jax.Array], key: jax.Array, x: jax.Array) -> jax.Array:
         heights = uniform(key, (pieces + 1,), data["height"])
-        return jnp.interp(x, jnp.linspace(*data["x"], pieces + 1), heights)
+        return jnp.interp(x, jnp.linspace(data["x"][0], data["x"][1], pieces + 1), heights)
 
     return functions(draw, {"height": height, "x": x}, shots=shots, queries=queries, noise=noise)

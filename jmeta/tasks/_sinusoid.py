@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from jmeta._options import check_counts
 from jmeta._types import Batch, Episode, Sampler
+from jmeta.tasks._functions import uniform
 
 
 def sinusoid(
@@ -42,14 +43,10 @@ def sinusoid(
 
     def sample(data: dict[str, jax.Array], key: jax.Array) -> Episode:
         amplitude_key, phase_key, x_key = jax.random.split(key, 3)
-        height = _uniform(amplitude_key, (), data["amplitude"])
-        shift = _uniform(phase_key, (), data["phase"])
-        inputs = _uniform(x_key, (shots + queries, 1), data["x"])
+        height = uniform(amplitude_key, (), data["amplitude"])
+        shift = uniform(phase_key, (), data["phase"])
+        inputs = uniform(x_key, (shots + queries, 1), data["x"])
         targets = height * jnp.sin(inputs - shift)
         return Episode(Batch(inputs[:shots], targets[:shots]), Batch(inputs[shots:], targets[shots:]))
 
     return Sampler(data, sample)
-
-
-def _uniform(key: jax.Array, shape: tuple[int, ...], interval: jax.Array) -> jax.Array:
-    return jax.random.uniform(key, shape, minval=interval[0], maxval=interval[1])

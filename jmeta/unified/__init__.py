@@ -1,7 +1,20 @@
 """Multi-task learning by meta-learning."""
 
+from jmeta.unified._embeddings import attention_between_tasks
 from jmeta.unified._learner import unified_learner
 from jmeta.unified._meta_learner import MetaLearner, attention_meta_learner
+from jmeta.unified._multitask import unified_multitask
+from jmeta.unified._phases import add_task, follow_strategies
 from jmeta.unified._task_encoder import TaskEncoder, attention_task_encoder
 
-__all__ = ["MetaLearner", "TaskEncoder", "attention_meta_learner", "attention_task_encoder", "unified_learner"]
+__all__ = [
+    "MetaLearner",
+    "TaskEncoder",
+    "add_task",
+    "attention_between_tasks",
+    "attention_meta_learner",
+    "attention_task_encoder",
+    "follow_strategies",
+    "unified_learner",
+    "unified_multitask",
+]

@@ -11,6 +11,11 @@ def dense_init(key: jax.Array, inputs: int, outputs: int) -> Params:
     return {"kernel": jax.random.normal(key, (inputs, outputs)) / max(inputs, 1) ** 0.5, "bias": jnp.zeros(outputs)}
 
 
+def zeros_init(inputs: int, outputs: int) -> Params:
+    """Makes a layer that gives zeros."""
+    return {"kernel": jnp.zeros((inputs, outputs)), "bias": jnp.zeros(outputs)}
+
+
 def dense(params: Params, x: jax.Array) -> jax.Array:
     """Maps ``[..., inputs]`` to ``[..., outputs]``."""
     bias = params["bias"].reshape(*[1] * (x.ndim - 1), -1)

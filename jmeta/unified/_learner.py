@@ -14,7 +14,7 @@ from jmeta._scoring import score
 from jmeta._types import Batch, EncoderHead, Episode, Learner, LossFn, Mask, Metrics, Model, Params
 from jmeta._validation import checked_init
 from jmeta.unified._meta_learner import MetaLearner
-from jmeta.unified._task_encoder import TaskEncoder
+from jmeta.unified._task_encoder import TaskEncoder, check_vector
 
 IDENTITY = Model(lambda key, x: {}, lambda params, x, *, key=None, mask=None: x, "none")
 
@@ -56,22 +56,18 @@ def unified_learner(
     check_model("model.head", head)
     network = compose(encoder, head)
 
-    def outputs_for(params: Params, batch: Batch) -> Any:
+    def outputs_for(batch: Batch) -> Any:
         """Gives zeros of the shapes of what a learner makes of a batch."""
-        weights = jax.eval_shape(lambda params: _one(params), params)
-        return outputs_like(network.apply, weights, batch.x)
-
-    def _one(params: Params) -> EncoderHead:
-        return EncoderHead(*(jax.tree.map(lambda leaf: leaf[0], part["meta_learner"]["bank"]) for part in params))
+        return outputs_like(lambda key, x: network.apply(network.init(key, x), x), jax.random.key(0), batch.x)
 
     def init(key: jax.Array, episode: Episode) -> Params:
         weights_key, task_key, *keys = jax.random.split(key, 4)
-        support, weights = fill_batch(episode.support), checked_init(network, weights_key, episode, loss_fn)
-        outputs = outputs_like(network.apply, weights, support.x)
+        support = fill_batch(episode.support)
+        checked_init(network, weights_key, episode, loss_fn)
+        outputs = outputs_for(support)
         task = task_encoder.init(task_key, support, outputs)
         vector = jax.eval_shape(lambda task: task_encoder.embed(task, support, outputs, classes=episode.classes), task)
-        if getattr(vector, "ndim", None) != 1:
-            raise ValueError(f"task_encoder must give a vector [d]; got {jax.tree.map(jnp.shape, vector)}.")
+        check_vector(vector)
 
         def made(name: str) -> Any:
             return lambda key: getattr(network.init(key, support.x), name)
@@ -86,7 +82,7 @@ def unified_learner(
         )
 
     def embed(params: Params, support: Batch, classes: Mask) -> jax.Array:
-        return task_encoder.embed(_task(params), support, outputs_for(params, support), classes=classes)
+        return task_encoder.embed(_task(params), support, outputs_for(support), classes=classes)
 
     def start(params: Params, key: Any, support: Batch, classes: Mask) -> EncoderHead:
         del key
@@ -118,8 +114,8 @@ def unified_learner(
             return value, metrics
         task, support, query = _task(params), fill_batch(episode.support), fill_batch(episode.query)
         embedding = embed(params, support, episode.classes)
-        rebuilt = [task_encoder.reconstruct(task, embedding, batch, outputs_for(params, batch)) for batch in (support, query)]
-        wrong = sum(score(loss_fn, outputs, batch, episode.classes) for outputs, batch in rebuilt) / 2
+        rebuilt = [task_encoder.reconstruct(task, embedding, batch, outputs_for(batch)) for batch in (support, query)]
+        wrong = jnp.stack([score(loss_fn, outputs, batch, episode.classes) for outputs, batch in rebuilt]).mean()
         return value + reconstruction * wrong, metrics | {"reconstruction": wrong}
 
     return learner._replace(loss=loss)

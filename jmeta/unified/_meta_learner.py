@@ -10,7 +10,7 @@ import optax
 
 from jmeta._options import check_counts, check_positive
 from jmeta._types import Params
-from jmeta.unified._dense import dense, dense_init
+from jmeta.unified._dense import dense, dense_init, zeros_init
 from jmeta.unified._rules import Rule, generated_descent
 
 GROUPS = ("tensor", "channel")
@@ -24,6 +24,7 @@ class MetaLearner(NamedTuple):
       initial: ``(params, embedding [d]) -> weights``.
       rule: ``(params, embedding [d]) -> rule``, what the steps are taken by.
       descent: ``rule -> optax transformation``.
+      inner_rate: the step size that rules begin at.
       attention: ``(params, embedding [d]) -> [experiences]`` for each group of each tensor, ``[groups, experiences]``.
     """
 
@@ -31,6 +32,7 @@ class MetaLearner(NamedTuple):
     initial: Callable[[Params, jax.Array], Params]
     rule: Callable[[Params, jax.Array], Any]
     descent: Callable[[Any], optax.GradientTransformation]
+    inner_rate: float
     attention: Callable[[Params, jax.Array], Any]
 
 
@@ -89,9 +91,8 @@ def attention_meta_learner(
             params["queries"] = each(keys[0], lambda key, count: dense_init(key, d, count * width))
             params["keys"] = each(keys[1], lambda key, count: jax.random.normal(key, (count, size, width)))
         if update_rules:
-            zeros = lambda inputs, outputs: {"kernel": jnp.zeros((inputs, outputs)), "bias": jnp.zeros(outputs)}
-            params["rates"] = each(keys[2], lambda _, count: zeros(d, max(num_steps, 1) * count))
-            params["gates"] = each(keys[2], lambda _, count: {"task": zeros(d, count), "progress": jnp.zeros((2, count))})
+            params["rates"] = each(keys[2], lambda _, count: zeros_init(d, max(num_steps, 1) * count))
+            params["gates"] = each(keys[2], lambda _, count: {"task": zeros_init(d, count), "progress": jnp.zeros((2, count))})
         return params
 
     def shares(params: Params, embedding: jax.Array) -> Any:
@@ -121,7 +122,7 @@ def attention_meta_learner(
 
         return _each_leaf(of_leaf, params["bank"], params.get("rates"), params.get("gates"))
 
-    return MetaLearner(init, initial, rule, generated_descent, shares)
+    return MetaLearner(init, initial, rule, generated_descent, inner_rate, shares)
 
 
 def _count(leaf: Any, groups: str) -> int:

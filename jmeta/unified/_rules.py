@@ -1,6 +1,6 @@
 """Update rules that are generated for a task and see how its learning goes."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -36,18 +36,17 @@ def generated_descent(rules: Any) -> optax.GradientTransformationExtraArgs:
         del params
         return jnp.zeros((), int)
 
-    def update(updates: Params, state: jax.Array, params: Params | None = None, *, value: Any, **extra: Any) -> Any:
+    def update(updates: Params, state: Any, params: Params | None = None, *, value: Any, **extra: Any) -> tuple[Params, Any]:
         del params, extra
         seen = jnp.arcsinh(value)
-        found = jax.tree.map(lambda gradient, rule: _step(gradient, rule, state, seen), updates, rules)
-        return found, state + 1
+        return jax.tree.map(lambda gradient, rule: _step(gradient, rule, state, seen), updates, rules), state + 1
 
-    def blind(updates: Params, state: jax.Array, params: Params | None = None, **extra: Any) -> Any:
-        del params, extra
-        return jax.tree.map(lambda gradient, rule: _step(gradient, rule, state, None), updates, rules), state + 1
+    def blind(updates: Params, state: Any, params: Params | None = None, **extra: Any) -> tuple[Params, Any]:
+        return update(updates, state, params, value=0, **extra)
 
-    gated = any(leaf.task is not None for leaf in jax.tree.leaves(rules, is_leaf=lambda node: isinstance(node, Rule)))
-    return optax.GradientTransformationExtraArgs(init, update if gated else blind)
+    gated = any(rule.task is not None for rule in jax.tree.leaves(rules, is_leaf=lambda node: isinstance(node, Rule)))
+    # What has no gates does not ask for the loss.
+    return optax.GradientTransformationExtraArgs(init, cast(Any, update) if gated else blind)
 
 
 def _step(gradient: jax.Array, rule: Rule, step: jax.Array, seen: Any) -> jax.Array:
@@ -56,5 +55,9 @@ def _step(gradient: jax.Array, rule: Rule, step: jax.Array, seen: Any) -> jax.Ar
         axes = tuple(range(gradient.ndim - 1)) if len(sizes) > 1 else None
         length = jnp.log(jnp.square(gradient).sum(axis=axes) + SMALLEST) / 2
         sizes = sizes * 2 * jax.nn.sigmoid(rule.task + rule.progress[0] * seen + rule.progress[1] * length)
-    sizes = sizes.reshape(*[1] * (gradient.ndim - 1), -1) if gradient.ndim else sizes[0]
-    return -sizes * gradient
+    return -spread(sizes, gradient) * gradient
+
+
+def spread(sizes: jax.Array, tensor: jax.Array) -> jax.Array:
+    """Gives step sizes ``[groups]`` the rank of their tensor."""
+    return sizes.reshape(*[1] * (tensor.ndim - 1), -1) if tensor.ndim else sizes[0]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from jmeta._composition import outputs_like
 from jmeta._options import check_counts, check_model
@@ -23,10 +24,10 @@ class TaskEncoder(NamedTuple):
     What several kinds of task have in common are parameters ``shared``, what their targets and outputs need ``own``.
 
     Attributes:
-      init: ``(key, batch, outputs) -> EncoderHead(shared, own)``; ``outputs`` are what a learner of the task gives for ``batch.x``.
-      embed: ``(params, batch, outputs, *, classes=None) -> [d]``, whatever the order of the rows and whatever stands in masked ones.
-      reconstruct: ``(params, embedding [d], batch, outputs) -> (outputs, batch)``, what is made of inputs and the embedding, and the
-        batch that holds its targets; None where nothing is reconstructed.
+      init: ``(key, batch, outputs) -> EncoderHead(shared, own)``; ``outputs`` are what a learner makes of ``batch.x``.
+      embed: ``(params, batch, outputs, *, classes=None) -> [d]``, whatever the order of rows and whatever is in masked ones.
+      reconstruct: ``(params, embedding [d], batch, outputs) -> (outputs, batch)``, what is made of inputs and the embedding, and
+        the batch that holds its targets; None where nothing is reconstructed.
     """
 
     init: Callable[[jax.Array, Batch, Any], EncoderHead]
@@ -68,7 +69,7 @@ def attention_task_encoder(
     def init(key: jax.Array, batch: Batch, outputs: Any) -> EncoderHead:
         keys = iter(jax.random.split(key, 16))
         shared = {} if features is None else {"features": features.init(next(keys), batch.x)}
-        seen = outputs_like(lambda shared, batch: featured(shared, batch), shared, batch)
+        seen = outputs_like(featured, shared, batch)
         examples = examples_of(seen, batch, outputs)
         inputs, targets = examples.x.shape[-1], examples.y.shape[-1]
         shared |= {
@@ -113,6 +114,17 @@ def attention_task_encoder(
     return TaskEncoder(init, embed, reconstruct)
 
 
+def check_vector(vector: Any, size: int | None = None) -> None:
+    """Checks what a task encoder gives.
+
+    Raises:
+      ValueError: if it is no vector, or not of that size.
+    """
+    shape = getattr(vector, "shape", None)
+    if shape is None or len(shape) != 1 or (size is not None and shape != (size,)):
+        raise ValueError(f"task_encoder must give a vector [{size or 'd'}]; got {jax.tree.map(jnp.shape, vector)}.")
+
+
 def _attention_init(key: jax.Array, width: int) -> Params:
     return {name: dense_init(one, width, width) for name, one in zip(("keys", "values"), jax.random.split(key), strict=True)}
 
@@ -126,6 +138,8 @@ def _attend(params: Params, queries: jax.Array, rows: jax.Array, real: jax.Array
 
 
 def _check_examples(examples: Examples, empty: bool) -> None:
-    known = None if isinstance(examples.real, jax.core.Tracer) else examples.real
+    known = None if isinstance(examples.real, Tracer) else examples.real
     if not empty and (len(examples.x) == 0 or (known is not None and not known.any())):
-        raise ValueError("support must hold at least one example to be embedded; got none: pass empty=True to learn what nothing is.")
+        raise ValueError(
+            "support must hold at least one example to be embedded; got none: pass empty=True to learn what nothing is."
+        )
