@@ -23,7 +23,7 @@ def attention_between_tasks(params: Params) -> jax.Array:
 
 def _shares(shared: Params) -> jax.Array:
     vectors = jnp.stack([shared["embeddings"][name] for name in sorted(shared["embeddings"])])
-    scores = vectors @ dense(shared["between"]["keys"], vectors).T / vectors.shape[-1] ** 0.5
+    scores = vectors @ (vectors @ shared["between"]["keys"]).T / vectors.shape[-1] ** 0.5
     return jax.nn.softmax(scores, axis=-1)
 
 

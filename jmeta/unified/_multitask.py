@@ -74,8 +74,8 @@ def unified_multitask(
         change = jax.tree.map(jnp.zeros_like, meta_learner.initial(strategies, zeros))
         shared: dict[str, Any] = {"meta_learner": strategies}
         if between_tasks:
-            made = (dense_init(key, embedding, embedding) for key in keys[-2:])
-            shared |= {"between": dict(zip(("keys", "values"), made, strict=True)), "embeddings": dict.fromkeys(x, zeros)}
+            to_keys, values = (dense_init(key, embedding, embedding) for key in keys[-2:])
+            shared |= {"between": {"keys": to_keys["kernel"], "values": values}, "embeddings": dict.fromkeys(x, zeros)}
             return EncoderHead(shared, {name: {"change": change} for name in x})
         return EncoderHead(shared, {name: {"change": change, "embedding": zeros} for name in x})
 

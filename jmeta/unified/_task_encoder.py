@@ -13,6 +13,7 @@ from jax.core import Tracer
 
 from jmeta._composition import outputs_like
 from jmeta._options import check_counts, check_model
+from jmeta._rows import fill
 from jmeta._types import Batch, EncoderHead, Mask, Model, Params
 from jmeta.unified._dense import dense, dense_init
 from jmeta.unified._examples import Examples, examples_of, outputs_from, width_of_outputs
@@ -64,11 +65,12 @@ def attention_task_encoder(
         check_model("features", features)
 
     def featured(shared: Params, batch: Batch) -> Any:
-        return batch.x if features is None else features.apply(shared["features"], batch.x, mask=batch.mask)
+        x = fill(batch.x, batch.mask)
+        return x if features is None else features.apply(shared["features"], x, mask=batch.mask)
 
     def init(key: jax.Array, batch: Batch, outputs: Any) -> EncoderHead:
         keys = iter(jax.random.split(key, 16))
-        shared = {} if features is None else {"features": features.init(next(keys), batch.x)}
+        shared = {} if features is None else {"features": features.init(next(keys), fill(batch.x, batch.mask))}
         seen = outputs_like(featured, shared, batch)
         examples = examples_of(seen, batch, outputs)
         inputs, targets = examples.x.shape[-1], examples.y.shape[-1]
@@ -77,7 +79,6 @@ def attention_task_encoder(
             "hidden": dense_init(next(keys), width, width),
             "between": _attention_init(next(keys), width),
             "seeds": jax.random.normal(next(keys), (seeds, width)),
-            "nothing": jnp.zeros((1, width)),
             "pooled": _attention_init(next(keys), width),
             "summary": dense_init(next(keys), seeds * width, width),
             "embedding": dense_init(next(keys), width, embedding),
@@ -87,6 +88,7 @@ def attention_task_encoder(
                 "hidden": dense_init(next(keys), width, width),
             },
         }
+        shared |= {"nothing": jnp.zeros((1, width))} if empty else {}
         own = {
             "targets": dense_init(next(keys), targets, width),
             "outputs": dense_init(next(keys), width, width_of_outputs(examples, outputs)),
@@ -126,12 +128,14 @@ def check_vector(vector: Any, size: int | None = None) -> None:
 
 
 def _attention_init(key: jax.Array, width: int) -> Params:
-    return {name: dense_init(one, width, width) for name, one in zip(("keys", "values"), jax.random.split(key), strict=True)}
+    keys, values = jax.random.split(key)
+    # A bias of keys would be the same for all rows, which a softmax does not see.
+    return {"keys": dense_init(keys, width, width)["kernel"], "values": dense_init(values, width, width)}
 
 
 def _attend(params: Params, queries: jax.Array, rows: jax.Array, real: jax.Array) -> jax.Array:
     """Averages values of the real rows for each query; zeros where no row is real."""
-    scores = queries @ dense(params["keys"], rows).T / rows.shape[-1] ** 0.5
+    scores = queries @ (rows @ params["keys"]).T / rows.shape[-1] ** 0.5
     scores = jnp.where(real[None, :], scores, jnp.finfo(scores.dtype).min)
     shares = jnp.where(real[None, :], jax.nn.softmax(scores, axis=-1), 0)
     return shares @ dense(params["values"], rows)
