@@ -100,7 +100,7 @@ MULTITASK = {
         [encoder] + 2 * [linear(4)], tasks
     ),
     "task_conditioned_film": lambda encoder, tasks: jmeta.task_conditioned_film([encoder, linear(4)], tasks),
-    "unified_multitask": lambda encoder, tasks: unified(encoder, tasks),
+    "unified_multitask": lambda encoder, tasks: unified(encoder, tasks, between_tasks=True),
     "unified_multitask without attention between tasks": lambda encoder, tasks: unified(encoder, tasks, between_tasks=False),
     "multitask_model with scales of its own": trunks.scaled,
     "multitask_model without common features": trunks.conditioned,
@@ -113,7 +113,7 @@ WITHOUT_FEATURES = {"independent_networks", "task_conditioned_film", "multitask_
 
 def unified(encoder, tasks, **options):
     parts = jmeta.attention_task_encoder(width=4), jmeta.attention_meta_learner(experiences=2)
-    return jmeta.unified_multitask(encoder, tasks, *parts, **options)
+    return jmeta.unified_multitask(encoder, tasks, *parts, num_steps=1, **options)
 
 
 def rows_of(tree, index):

@@ -81,9 +81,9 @@ def padded():
     return changed(classification(), lambda episode: jmeta.pad_episode(episode, support=5, query=8, ways=3))
 
 
-def unified(model, loss_fn):
+def unified(model, loss_fn, **options):
     encoder, strategies = jmeta.attention_task_encoder(embedding=3, width=4), jmeta.attention_meta_learner(experiences=2, width=2)
-    return jmeta.unified_learner(model, loss_fn, encoder, strategies, num_steps=2)
+    return jmeta.unified_learner(model, loss_fn, encoder, strategies, num_steps=2, **options)
 
 
 HEADS = jmeta.EncoderHead(dense(4, 3), dense(3))
@@ -115,7 +115,7 @@ LEARNERS = {
     "meta_sgd": (jmeta.meta_sgd(dense(4, 1), jmeta.squared_error), regression, {}),
     "unified_learner": (unified(dense(4, 1), jmeta.squared_error), regression, {"own_objective": True}),
     "unified_learner on padded tasks": (unified(dense(4, 3), cross_entropy), padded, {"own_objective": True}),
-    "unified_learner of trees": (unified(of_trees(), likelihood), trees, {"own_objective": True}),
+    "unified_learner of trees": (unified(of_trees(), likelihood, reconstruction=0), trees, {}),
     "prototypical_networks": (jmeta.prototypical_networks(dense(4, 3)), classification, {}),
     "prototypical_networks on padded tasks": (jmeta.prototypical_networks(dense(4, 3)), padded, {}),
     "prototypical_networks with dropout": (

@@ -4,12 +4,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from jmeta._adjoints import Adjoint
 from jmeta._composition import compose, outputs_like
 from jmeta._learners import gradient_based, predict_with
 from jmeta._options import check_model
-from jmeta._rows import fill_batch
+from jmeta._rows import counts_of, fill_batch
 from jmeta._scoring import score
 from jmeta._types import Batch, EncoderHead, Episode, Learner, LossFn, Mask, Metrics, Model, Params
 from jmeta._validation import checked_init
@@ -45,11 +46,12 @@ def unified_learner(
       meta_learner: such as :func:`attention_meta_learner`.
       num_steps: the number of inner steps in training; 0 learns weights alone.
       adjoint: how to differentiate through them; ``unrolled()`` by default.
-      reconstruction: :math:`\lambda`, what reconstructing targets counts; 0 leaves it out.
+      reconstruction: :math:`\lambda`, what reconstructing targets counts; 0 leaves it out. The task encoder of the package gives
+        any numbers, which a loss of deviations or probabilities does not take.
 
     Raises:
       ValueError: if ``model`` is neither a model nor two, or ``num_steps`` is negative; from ``init``, if the task encoder gives no
-        vector.
+        vector; where values are known, if a support holds nothing and the task encoder does not know what to make of that.
     """
     encoder, head = model if isinstance(model, EncoderHead) else (model, IDENTITY)
     check_model("model", encoder)
@@ -82,6 +84,8 @@ def unified_learner(
         )
 
     def embed(params: Params, support: Batch, classes: Mask) -> jax.Array:
+        if not task_encoder.empty:
+            _check_support(support, classes)
         return task_encoder.embed(_task(params), support, outputs_for(support), classes=classes)
 
     def start(params: Params, key: Any, support: Batch, classes: Mask) -> EncoderHead:
@@ -123,3 +127,9 @@ def unified_learner(
 
 def _task(params: Params) -> EncoderHead:
     return EncoderHead(params.encoder["task_encoder"], params.head["task_encoder"])
+
+
+def _check_support(support: Batch, classes: Mask) -> None:
+    counts = counts_of(support, classes)
+    if counts is not None and not isinstance(counts, Tracer) and not (counts != 0).any():
+        raise ValueError("support must hold an example to be embedded; got none: pass empty=True to the task encoder to allow it.")

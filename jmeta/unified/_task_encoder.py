@@ -9,14 +9,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
 
 from jmeta._composition import outputs_like
 from jmeta._options import check_counts, check_model
 from jmeta._rows import fill
 from jmeta._types import Batch, EncoderHead, Mask, Model, Params
 from jmeta.unified._dense import dense, dense_init
-from jmeta.unified._examples import Examples, examples_of, outputs_from, width_of_outputs
+from jmeta.unified._examples import examples_of, outputs_from, width_of_outputs
 
 
 class TaskEncoder(NamedTuple):
@@ -29,11 +28,13 @@ class TaskEncoder(NamedTuple):
       embed: ``(params, batch, outputs, *, classes=None) -> [d]``, whatever the order of rows and whatever is in masked ones.
       reconstruct: ``(params, embedding [d], batch, outputs) -> (outputs, batch)``, what is made of inputs and the embedding, and
         the batch that holds its targets; None where nothing is reconstructed.
+      empty: whether a task without examples has an embedding that means something.
     """
 
     init: Callable[[jax.Array, Batch, Any], EncoderHead]
     embed: Callable[..., jax.Array]
     reconstruct: Callable[..., tuple[Any, Batch]] | None = None
+    empty: bool = False
 
 
 def attention_task_encoder(
@@ -55,10 +56,10 @@ def attention_task_encoder(
       width: of the layers.
       seeds: how many times the examples are summed up.
       features: :math:`f`, ``x -> [n, ...]``; what is given, flattened, by default.
-      empty: whether a task without examples has an embedding, which is learnt, and is refused otherwise.
+      empty: whether a task without examples has an embedding, which is learnt; a learner refuses such a task otherwise.
 
     Raises:
-      ValueError: if a size is no whole number of at least 1, or ``features`` is no model; from ``embed``, if there are no examples.
+      ValueError: if a size is no whole number of at least 1, or ``features`` is no model.
     """
     check_counts(embedding=embedding, width=width, seeds=seeds)
     if features is not None:
@@ -88,7 +89,7 @@ def attention_task_encoder(
                 "hidden": dense_init(next(keys), width, width),
             },
         }
-        shared |= {"nothing": jnp.zeros((1, width))} if empty else {}
+        shared |= {"nothing": jax.random.normal(next(keys), (1, width))} if empty else {}
         own = {
             "targets": dense_init(next(keys), targets, width),
             "outputs": dense_init(next(keys), width, width_of_outputs(examples, outputs)),
@@ -97,7 +98,6 @@ def attention_task_encoder(
 
     def embed(params: EncoderHead, batch: Batch, outputs: Any, *, classes: Mask = None) -> jax.Array:
         shared, examples = params.encoder, examples_of(featured(params.encoder, batch), batch, outputs, classes)
-        _check_examples(examples, empty)
         rows = jax.nn.relu(dense(shared["inputs"], examples.x) + dense(params.head["targets"], examples.y))
         rows, real = jax.nn.relu(dense(shared["hidden"], rows)), examples.real
         if empty:
@@ -113,7 +113,7 @@ def attention_task_encoder(
         rows = dense(params.head["outputs"], jax.nn.relu(dense(part["hidden"], rows)))
         return outputs_from(rows, examples, outputs), examples.batch
 
-    return TaskEncoder(init, embed, reconstruct)
+    return TaskEncoder(init, embed, reconstruct, empty)
 
 
 def check_vector(vector: Any, size: int | None = None) -> None:
@@ -139,11 +139,3 @@ def _attend(params: Params, queries: jax.Array, rows: jax.Array, real: jax.Array
     scores = jnp.where(real[None, :], scores, jnp.finfo(scores.dtype).min)
     shares = jnp.where(real[None, :], jax.nn.softmax(scores, axis=-1), 0)
     return shares @ dense(params["values"], rows)
-
-
-def _check_examples(examples: Examples, empty: bool) -> None:
-    known = None if isinstance(examples.real, Tracer) else examples.real
-    if not empty and (len(examples.x) == 0 or (known is not None and not known.any())):
-        raise ValueError(
-            "support must hold at least one example to be embedded; got none: pass empty=True to learn what nothing is."
-        )

@@ -176,6 +176,14 @@ def test_kinds_of_task_share_everything_but_what_targets_and_heads_need():
     assert losses[-1] < losses[0]
 
 
+def test_a_support_without_examples_is_refused_where_it_can_be_seen():
+    made, task = learner(), episode()
+    params, nobody = made.init(KEY, task), task.support._replace(mask=jnp.zeros(4, bool))
+    with pytest.raises(ValueError, match="support must hold an example to be embedded; got none: pass empty=True to the task"):
+        made.adapt(params, KEY, nobody)
+    chex.assert_tree_all_finite(jax.jit(lambda support: made.adapt(params, KEY, support))(nobody))
+
+
 def test_bad_options_are_refused():
     for options, sentence in [
         ({"inner_rate": 0.0}, "inner_rate must be positive; got 0.0"),

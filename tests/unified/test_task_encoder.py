@@ -122,13 +122,14 @@ def test_every_location_of_a_map_is_an_example():
     np.testing.assert_array_equal(targets.y, coarse)
 
 
-def test_the_embedding_of_nothing_is_refused_unless_it_is_asked_for(params):
+def test_the_embedding_of_nothing_is_finite_and_learnt_where_it_is_asked_for(params):
     nobody = labelled()._replace(mask=jnp.zeros(6, bool))
-    with pytest.raises(ValueError, match="support must hold at least one example to be embedded; got none: pass empty=True"):
-        embedded(nobody, params)
-    assert np.isfinite(jax.jit(lambda batch: embedded(batch, params))(nobody)).all()
+    assert np.isfinite(embedded(nobody, params)).all()
     asked = jmeta.attention_task_encoder(embedding=5, width=8, empty=True)
-    assert np.isfinite(asked.embed(asked.init(KEY, labelled(), OUTPUTS), nobody, OUTPUTS)).all()
+    made = asked.init(KEY, labelled(), OUTPUTS)
+    slope = jax.grad(lambda params: asked.embed(params, nobody, OUTPUTS).sum())(made).encoder["nothing"]
+    assert np.isfinite(slope).all()
+    assert (slope != 0).any()
 
 
 @pytest.mark.parametrize("option", ["embedding", "width", "seeds"])

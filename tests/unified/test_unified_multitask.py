@@ -14,7 +14,7 @@ from tests.test_protocol import dense
 KEY = jax.random.key(0)
 cross_entropy = optax.softmax_cross_entropy_with_integer_labels
 TASKS = {"kind": jmeta.Task(dense(3), cross_entropy), "pose": jmeta.Task(dense(2), jmeta.squared_error)}
-ENCODER = jmeta.attention_task_encoder(embedding=4, width=4, seeds=2)
+ENCODER = jmeta.attention_task_encoder(embedding=4, width=8, seeds=2)
 STRATEGIES = jmeta.attention_meta_learner(inner_rate=0.1, experiences=3, width=2)
 
 
@@ -121,7 +121,8 @@ def test_strategies_scale_the_steps_of_changes_by_their_last_rates(x64):
     rates = params.encoder["meta_learner"]["rates"]["layer_0"]
     vectors = jnp.stack([params.encoder["embeddings"][name] for name in model.names])
     between = params.encoder["between"]
-    seen = vectors[1] + jmeta.attention_between_tasks(params)[1] @ (vectors @ between["values"]["kernel"] + between["values"]["bias"])
+    taken = jmeta.attention_between_tasks(params)[1] @ vectors @ between["values"]["kernel"] + between["values"]["bias"]
+    seen = vectors[1] + taken
     factors = np.exp(seen @ rates["kernel"] + rates["bias"])
     np.testing.assert_allclose(got.head["pose"].encoder["change"]["layer_0"], -0.1 * np.tile(factors, (3, 1)), rtol=1e-12)
 
@@ -160,8 +161,8 @@ def test_bad_options_are_refused():
         jmeta.unified_multitask(3, TASKS, ENCODER, STRATEGIES)
     with pytest.raises(ValueError, match=r"task_encoder must give a vector \[7\]; got \(4,\)"):
         jmeta.unified_multitask(dense(4), TASKS, ENCODER, STRATEGIES, embedding=7).init(KEY, of_both())
+    optimizer = jmeta.follow_strategies(optax.sgd(0.1), STRATEGIES)
     with pytest.raises(ValueError, match=r"params must be given to follow_strategies\(...\).update; got None"):
-        optimizer = jmeta.follow_strategies(optax.sgd(0.1), STRATEGIES)
-        optimizer.update({}, optimizer.init({}))
+        optimizer.update({}, ())
     with pytest.raises(ValueError, match="num_steps must be a whole number"):
         of_tasks(num_steps=-1)
