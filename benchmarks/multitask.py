@@ -35,11 +35,6 @@ class Job(NamedTuple):
     sharing: str
     combining: str = EQUAL
 
-    @property
-    def name(self) -> str:
-        """As it is typed."""
-        return self.sharing if self.combining == EQUAL else f"{self.sharing}+{self.combining}"
-
 
 class League(NamedTuple):
     """A problem, what is compared on it, and the options that all have in common."""
@@ -71,6 +66,11 @@ LEAGUES = {
 }
 
 
+def name_of(job: Job) -> str:
+    """Names a job as it is typed."""
+    return job.sharing if job.combining == EQUAL else f"{job.sharing}+{job.combining}"
+
+
 def path_of(league: str, job: Job, seed: int) -> Path:
     """Names the file of a run."""
     return RESULTS / f"multitask-{league}-{job.sharing}-{job.combining}-{seed}.json"
@@ -83,7 +83,7 @@ def expected(league: League, job: Job, seed: int) -> Config:
 
 def run(name: str, job: Job, seed: int) -> dict[str, Any]:
     """Trains, or goes on training, tests, and puts together what the result file holds."""
-    directory, config = RUNS / f"{name}-{job.name}-{seed}", expected(LEAGUES[name], job, seed)
+    directory, config = RUNS / f"{name}-{name_of(job)}-{seed}", expected(LEAGUES[name], job, seed)
     directory.mkdir(parents=True, exist_ok=True)
     write_config(directory, config)
     with clock(directory / "seconds"):
@@ -92,7 +92,7 @@ def run(name: str, job: Job, seed: int) -> dict[str, Any]:
     validated = [line for line in read_metrics(directory) if "validation/loss" in line]
     return {
         "league": name,
-        "job": job.name,
+        "job": name_of(job),
         "seed": seed,
         "scores": {task: {metric: one._asdict() for metric, one in found.items()} for task, found in tested.scores.items()},
         "constant": {task: {metric: one.mean for metric, one in found.items()} for task, found in tested.constant.items()},
@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="so many, from 0")
     parser.add_argument("--list", action="store_true", help="say what there is to run, and whether it has its file")
     options = parser.parse_args()
-    jobs = {job.name: job for job in LEAGUES[options.league].jobs}
+    jobs = {name_of(job): job for job in LEAGUES[options.league].jobs}
     if unknown := sorted(set(options.jobs) - set(jobs)):
         sys.exit(f"expected jobs among {', '.join(jobs)}; got {unknown[0]}.")
     RESULTS.mkdir(exist_ok=True)

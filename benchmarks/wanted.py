@@ -24,6 +24,11 @@ COMMANDS = (
     ("speed", "growth of time and memory, compilation, what `fit` adds, sweeps"),
     ("regression REVISION", "a training step here against that of an earlier revision, in turn"),
     ("mutants", "whether the tests of a core module notice one changed operator or number of it"),
+    (
+        "multitask LEAGUE",
+        "ways of sharing and of combining losses or gradients, each against independent networks: parameters chosen on validation "
+        "examples and tested once",
+    ),
     ("resume", "20 trainings killed at random lines and resumed"),
     ("import_time", "what `import jmeta` adds to jax and optax"),
     ("plots", "nothing: draws one plot per question"),
@@ -97,3 +102,51 @@ HEADLINES = (
     ("`fit` over the bare compiled loop, time", "speed", "fit", "ratio"),
     ("trainings killed at random lines that resumed bit for bit", "resume", "bitwise", "trials"),
 )
+# Of leagues of multi-task learning: whether a metric is better the higher it is.
+HIGHER_IS_BETTER = {
+    "accuracy": True,
+    "pixel accuracy": True,
+    "mean IoU": True,
+    "R2": True,
+    "root mean squared error": False,
+    "absolute error (m)": False,
+    "relative error": False,
+    "angular error (degrees)": False,
+}
+# By league and job: what the project wants of it; of jobs that are not named, what it wants of any (key "").
+LEAGUE_WANTED = {
+    "multi_mnist": {
+        "independent_networks": "at least 96.5 / 95.0",
+        "hard_parameter_sharing": "at least 95.5 / 94.0",
+        "hard_parameter_sharing+pcgrad": "at least 96.0 / 94.5",
+    },
+    "nyuv2": {"": "at most 8 minutes"},
+}
+# By league and job: what others have published. Of NYUv2 delta m in percent against one network for each task, of the tables that
+# papers report, and of what the authors of LibMTL found when they ran all of them again.
+LEAGUE_PUBLISHED = {
+    "multi_mnist": {
+        "hard_parameter_sharing": "90.30 / 90.01 (a rerun)",
+        "hard_parameter_sharing+pcgrad": "96.58 / 95.50; 95.00 / 92.00 (a rerun)",
+    },
+    "nyuv2": {
+        "hard_parameter_sharing": "5.59; 2.35",
+        "hard_parameter_sharing+uncertainty_weighting": "4.06; -0.09",
+        "hard_parameter_sharing+famo": "-4.10",
+        "hard_parameter_sharing+pcgrad": "3.97; 1.36",
+        "hard_parameter_sharing+mgda": "1.38; -0.70",
+        "hard_parameter_sharing+cagrad": "0.19; -3.64",
+        "hard_parameter_sharing+nash_mtl": "-4.05; -4.37",
+        "hard_parameter_sharing+aligned_mtl": "-4.77; -3.12",
+    },
+}
+# What stands below the table of a league.
+LEAGUE_REMARKS = {
+    "multi_mnist": "Wanted and published: accuracy of left / right in %. Published are PCGrad's, and a rerun of it and of equal "
+    "weights, as the README of WeiChengTseng/Pytorch-PCGrad quotes them. The pairs of digits there are others.",
+    "nyuv2": "Published: delta m in % of nine metrics of three tasks against one network for each, of the papers' tables, and of "
+    "those of LibMTL's authors, who ran the methods again. By the papers the order is aligned_mtl, famo, nash_mtl, cagrad, mgda, "
+    "pcgrad, uncertainty_weighting, equal weights. They train SegNet with MTAN, on larger images and on surface normals too; here "
+    "are two tasks on 96 x 128 pixels with depth of 8 bits and a small network, so that no number is comparable, and at most the "
+    "order.",
+}

@@ -161,8 +161,13 @@ def _notebook_cell(bar: Progress) -> Iterator[Callable[[], None]]:
 
 
 def _words(metrics: Mapping[str, Any]) -> list[str]:
-    """Words for the first metrics, the mean where there are several seeds."""
-    return [f"{name} {_mean(value):.4g}" for name, value in itertools.islice(metrics.items(), SHOWN)]
+    """Words for the first metrics that are numbers, the mean where there are several seeds; of a matrix a mean says nothing."""
+    numbers = (
+        (name, value)
+        for name, value in metrics.items()
+        if not (isinstance(value, list) and any(isinstance(row, list) for row in value))
+    )
+    return [f"{name} {_mean(value):.4g}" for name, value in itertools.islice(numbers, SHOWN)]
 
 
 def _mean(value: Any) -> float:

@@ -59,6 +59,7 @@ class Evaluated(Protocol):
 def training_curve(metrics: Sequence[Mapping[str, Any]]) -> Figure:
     """Draws every metric of a training against the step, on training and on validation tasks.
 
+    What is measured of each of several tasks, ``task/metric``, is one panel for all of them, in which validation is dashed.
     Where validation tasks diverged, a mark on the step says so. Lists, such as the matrix of a measurement, are left out.
 
     Args:
@@ -66,35 +67,67 @@ def training_curve(metrics: Sequence[Mapping[str, Any]]) -> Figure:
         validation tasks begin with ``validation/``.
 
     Raises:
-      ValueError: if there is no line.
+      ValueError: if there is no line with a number.
     """
-    if not metrics:
-        raise ValueError("metrics must hold at least one line; got none.")
     metrics = [{name: value for name, value in line.items() if not isinstance(value, list)} for line in metrics]
     names = dict.fromkeys(name.removeprefix("validation/") for line in metrics for name in line if name not in ("step", DIVERGED))
+    if not names:
+        raise ValueError(f"metrics must hold at least one line with a number; got {len(metrics)} lines without.")
     diverged = [line["step"] for line in metrics if line.get(DIVERGED)]
     # A regression's metric is its loss.
-    kinds = [kind for kind in names if kind == "loss" or _values(metrics, kind) != _values(metrics, "loss")]
-    figure, panels = figures.panels(1, len(kinds), (6.0, 4.0))
-    from matplotlib.ticker import LogLocator
-
-    for axes, kind in zip(panels, kinds, strict=True):
-        for name, label, color in ((kind, "training tasks", BLUE), (f"validation/{kind}", "validation tasks", ORANGE)):
-            points = [(line["step"], line[name]) for line in metrics if line.get(name) is not None]
-            if points:
-                axes.plot(*zip(*points, strict=True), label=label, color=color, marker="o", markersize=2.5, linewidth=1.2)
-        if kind != "accuracy":
-            axes.set_yscale("log")
-            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axes.yaxis.set_major_formatter("{x:g}")
-            axes.yaxis.set_minor_formatter("")
+    kinds = [
+        kind for kind in names if kind == "loss" or _points(metrics, kind) or _values(metrics, kind) != _values(metrics, "loss")
+    ]
+    panels: dict[str, list[str]] = {}
+    for kind in kinds:
+        panels.setdefault(f"{kind.rpartition('/')[2]} of each task" if "/" in kind else kind, []).append(kind)
+    columns = min(len(panels), COLUMNS)
+    figure, drawn = figures.panels(-(-len(panels) // columns), columns, (6.0, 4.0))
+    for axes, (title, of_panel) in zip(drawn, panels.items(), strict=False):
+        if of_panel == [title]:
+            _draw_metric(axes, metrics, title)
+        else:
+            _draw_tasks(axes, metrics, of_panel)
+        if not title.startswith("accuracy"):
+            _in_decades(axes)
         if diverged:
             # In axes coordinates upwards: at the lower edge, whatever the metric's range.
             where = axes.get_xaxis_transform()
             axes.plot(diverged, [0.02] * len(diverged), "x", color=RED, transform=where, label="validation diverged")
-        figures.label(axes, "training steps", figures.words(kind))
-        axes.legend()
+        figures.label(axes, "training steps", figures.words(title))
+        if len(of_panel) <= len(COLORS):
+            axes.legend()
+    for axes in drawn[len(panels) :]:
+        axes.set_visible(False)
     return figure
+
+
+def _draw_metric(axes: Axes, metrics: Sequence[Mapping[str, Any]], kind: str) -> None:
+    for name, label, color in ((kind, "training tasks", BLUE), (f"validation/{kind}", "validation tasks", ORANGE)):
+        if points := _points(metrics, name):
+            axes.plot(*zip(*points, strict=True), label=label, color=color, marker="o", markersize=2.5, linewidth=1.2)
+
+
+def _draw_tasks(axes: Axes, metrics: Sequence[Mapping[str, Any]], kinds: Sequence[str]) -> None:
+    for kind, color in zip(kinds, itertools.cycle(COLORS), strict=False):
+        label = kind.rpartition("/")[0]
+        for name, style in ((kind, "-"), (f"validation/{kind}", "--")):
+            if points := _points(metrics, name):
+                axes.plot(*zip(*points, strict=True), label=label, color=color, linestyle=style, linewidth=1.2)
+                label = None
+
+
+def _in_decades(axes: Axes) -> None:
+    from matplotlib.ticker import LogLocator
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("")
+
+
+def _points(metrics: Sequence[Mapping[str, Any]], name: str) -> list[tuple[int, Any]]:
+    return [(line["step"], line[name]) for line in metrics if line.get(name) is not None]
 
 
 def adaptation_curve(evaluations: Mapping[str, Evaluated], *, references: Mapping[str, float] | None = None) -> Figure:

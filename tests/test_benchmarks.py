@@ -192,3 +192,46 @@ def test_a_plot_shows_the_ratio_its_range_and_what_is_wanted(tmp_path, monkeypat
     plots.ratios(axes, [found], "title")
     spread, median, wanted, *_ = ([float(x) for x in line.get_xdata()] for line in axes.lines)
     assert (spread, median, wanted) == ([1.5, 3.0], [2.5], [2.0])
+
+
+def league_result(job, seed, first, depth, minutes=3.0):
+    scores = {"depth": {"relative error": depth}, "kind": {"mean IoU": first}}
+    return {
+        "job": job,
+        "seed": seed,
+        "scores": {task: {name: {"mean": value, "half_width": 0.01} for name, value in of.items()} for task, of in scores.items()},
+        "examples": {"depth": 654, "kind": 654},
+        "training_minutes": minutes,
+        "parameters_chosen_by": "luck",
+        "device": "cpu",
+    }
+
+
+def test_a_league_is_compared_with_independent_networks_of_the_same_seeds(tmp_path, monkeypatch):
+    from benchmarks import leagues
+
+    found = [
+        league_result("hard_parameter_sharing", 0, 0.5, 0.4),
+        league_result("hard_parameter_sharing", 1, 0.5, 0.6, minutes=5.0),
+        league_result("independent_networks", 0, 0.4, 0.5),
+        league_result("independent_networks", 1, 0.5, 0.5),
+        league_result("hard_parameter_sharing+pcgrad", 0, 0.4, 0.4),
+    ]
+    for result in found:
+        name = f"multitask-nyuv2-{result['job']}-{result['seed']}.json"
+        (tmp_path / name).write_text(json.dumps(result))
+    monkeypatch.setattr(leagues, "RESULTS", tmp_path)
+    (table,) = leagues.league_tables()
+    head, _, *lines = (line.strip("| ").split(" | ") for line in table.split("\n\n")[0].split("\n"))
+    assert head[:6] == ["nyuv2", "depth relative error ↓", "kind mean IoU, % ↑", "Δm, % ↓", "mean rank ↓", "minutes"]
+    independent, hard, pcgrad = ([cell.strip() for cell in line] for line in lines)
+    # Over two seeds the half-width is 12.7062 (Student's t with one degree of freedom) times half the difference, here 5 %.
+    assert independent[:4] == ["independent_networks", "0.500 ± 0.000", "45.00 ± 63.53", ""]
+    # -(20 + 25) / 2 and (20 + 0) / 2: 16.25 to either side of the mean.
+    assert hard[3] == "-6.25 ± 206.48"
+    assert hard[5:7] == ["4.0 (cpu)", "2"]
+    # One seed: the bootstrap's interval, and of delta m none.
+    assert pcgrad[1:4] == ["0.400 ± 0.010", "40.00 ± 1.00", "-10.00"]
+    assert [line[4] for line in (independent, hard, pcgrad)] == ["2.25", "1.75", "2.00"]
+    assert "at most 8 minutes" in pcgrad
+    assert "654 test examples" in table

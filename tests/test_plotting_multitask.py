@@ -85,3 +85,26 @@ def test_method_comparison_draws_delta_m_and_every_metric_the_best_method_first(
 def test_training_curve_leaves_out_matrices():
     (axes,) = plotting.training_curve([{"step": 1, "loss": 4.0, "cosines": [[1.0]]}]).axes
     assert axes.get_ylabel() == "loss"
+
+
+def test_training_curve_draws_the_losses_of_the_tasks_in_one_panel():
+    lines = [
+        {"step": 1, "loss": 3.0, "age/loss": 4.0, "kind/loss": 2.0},
+        {"step": 2, "loss": 1.5, "age/loss": 2.0, "kind/loss": 1.0, "validation/loss": 2.0, "validation/age/loss": 3.0},
+    ]
+    mean, of_tasks = plotting.training_curve(lines).axes
+    assert (mean.get_ylabel(), of_tasks.get_ylabel()) == ("loss", "loss of each task")
+    assert [line.get_xydata().tolist() for line in of_tasks.lines] == [[[1, 4], [2, 2]], [[2, 3]], [[1, 2], [2, 1]]]
+    assert [line.get_linestyle() for line in of_tasks.lines] == ["-", "--", "-"]
+    assert [text.get_text() for text in of_tasks.get_legend().get_texts()] == ["age", "kind"]
+
+
+def test_training_curve_has_no_legend_of_a_hundred_tasks():
+    lines = [{"step": 1, "loss": 3.0} | {f"school {number}/loss": 1.0 + number for number in range(100)}]
+    _, of_tasks = plotting.training_curve(lines).axes
+    assert (len(of_tasks.lines), of_tasks.get_legend()) == (100, None)
+
+
+def test_training_curve_needs_a_number():
+    with pytest.raises(ValueError, match="line with a number; got 1 lines without"):
+        plotting.training_curve([{"step": 1, "loss": [1.0, 2.0]}])

@@ -525,7 +525,7 @@ def test_tasks_that_are_neither_are_refused():
 def draw(console, enabled=None):
     with progress_bar(20, enabled, console) as show:
         show(5, {"loss": 0.75, "accuracy": [0.25, 0.5]})
-        show(20, {"loss": 0.5, "accuracy": [0.5, 1.0]})
+        show(20, {"cosines": [[1.0, 0.5], [0.5, 1.0]], "loss": 0.5, "accuracy": [0.5, 1.0]})
     return console.file.getvalue()
 
 
@@ -534,6 +534,7 @@ def test_a_terminal_shows_the_loss_and_the_speed():
     assert "20/20" in text
     assert "loss 0.5" in text
     assert "accuracy 0.75" in text
+    assert "cosines" not in text
     assert "steps/s" in text
 
 
