@@ -1,4 +1,9 @@
-"""Unified multi-task learning for a distribution of tasks: a task encoder, a meta-learner, task-specific learners."""
+"""Unified multi-task learning for a distribution of tasks: a task encoder, a meta-learner, task-specific learners.
+
+Its description gives modules and goals and no formula; what is here is made of known parts: an embedding by attention (Lee et al.,
+2019, 1810.00825), weights that the task modulates before gradient steps (Vuorio et al., 2019, 1910.13616), learnt step sizes (Li et
+al., 2017, 1707.09835).
+"""
 
 from typing import Any
 

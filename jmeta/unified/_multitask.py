@@ -1,4 +1,7 @@
-"""Unified multi-task learning for a fixed set of heterogeneous tasks: networks that are made from what the tasks are."""
+"""Unified multi-task learning for a fixed set of heterogeneous tasks: networks that are made from what the tasks are.
+
+Made of the parts of :func:`unified_learner`; attention between tasks is that of one head (Vaswani et al., 2017, 1706.03762).
+"""
 
 from collections.abc import Mapping
 from typing import Any
