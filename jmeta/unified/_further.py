@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jmeta._adaptation import gradient_descent
 from jmeta._adjoints import Adjoint
-from jmeta._rows import count_rows, fill_batch, presence
+from jmeta._rows import count_rows, counts_of, fill_batch, presence
 from jmeta._scoring import score
 from jmeta._types import Batch, Metrics, Model, Params
 from jmeta.multitask._multitask import Task
@@ -42,7 +42,7 @@ def further_loss(
         rebuilt, targets = further.task_encoder.reconstruct(task, known, batch, outputs)
         metrics["reconstruction"] = score(further.tasks[name].loss_fn, rebuilt, targets)
         value = value + further.reconstruction * metrics["reconstruction"]
-    if further.num_steps and count_rows(batch.x) > 1:
+    if further.num_steps:
         metrics["after_steps"] = _after_steps(further, params, key, name, batch)
         value = value + metrics["after_steps"]
     return value, metrics
@@ -55,13 +55,17 @@ def weights_of(meta_learner: MetaLearner, shared: Params, own: Params, name: str
 
 
 def _after_steps(further: Further, params: Params, key: jax.Array, name: str, batch: Batch) -> jax.Array:
-    """Scores every second row after steps of the encoder's weights, by the task's rule, on the others."""
-    support, query = (jax.tree.map(lambda leaf, at=at: leaf[at::2], fill_batch(batch)) for at in (0, 1))
+    """Scores every second row that counts after steps of the encoder's weights, by the task's rule, on the others."""
+    counts = counts_of(batch)
+    real = jnp.ones(count_rows(batch.x), bool) if counts is None else (counts != 0).reshape(len(counts), -1).any(axis=1)
+    turn = jnp.cumsum(real) % 2
+    support, query = (batch._replace(mask=real & (turn == side)) for side in (1, 0))
     head, own, task = params.head[name].head, params.head[name].encoder, further.tasks[name]
 
     def loss(weights: Params, key: jax.Array, batch: Batch, *, step: Any = 0) -> tuple[jax.Array, Metrics]:
         del step
         encode_key, head_key = jax.random.split(key)
+        batch = fill_batch(batch)
         features = further.encoder.apply(weights, batch.x, key=encode_key, mask=batch.mask)
         return score(task.loss_fn, task.head.apply(head, features, key=head_key, mask=batch.mask), batch), {}
 
