@@ -7,16 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jmeta._multitask_trials import Made, Trial, missing, own, parts
-from jmeta._objectives import task_gradients
+from jmeta._multitask_trials import LOSSES, OUTPUTS, PLAIN, Made, Trial, draw_batch, missing, own, parts, strange, weighed
 from jmeta._paths import path_of
 from jmeta._rows import count_rows
+from jmeta._scoring import score
 from jmeta._sentences import first_line, kinds
 from jmeta._trials import check_close, flat, same
-from jmeta._types import PRESENT, Batch, EncoderHead
+from jmeta._types import PRESENT, EncoderHead, Params
 from jmeta._variations import STRANGE
+from jmeta.multitask._multitask import of_tasks
 
-PLAIN = "as it is"
 SEED = 0
 
 
@@ -70,7 +70,7 @@ def check_shapes(trial: Trial) -> None:
 
 def check_types(trial: Trial) -> None:
     """Outputs are as wide as parameters and inputs, whatever they are."""
-    for dtype in map(jnp.dtype, ["bfloat16", "float32"] + ["float64"] * bool(jax.config.jax_enable_x64)):
+    for dtype in (jnp.dtype(name) for name in sorted({"bfloat16", "float32", str(jnp.result_type(float))})):
         params, x = jax.tree.map(lambda leaf, dtype=dtype: jax.ShapeDtypeStruct(leaf.shape, dtype), (trial.params, trial.batch.x))
         for name in trial.model.names:
             outputs = jax.eval_shape(lambda params, x, name=name: trial.model.predict(params, name, x), params, x)
@@ -81,59 +81,43 @@ def check_types(trial: Trial) -> None:
 def check_parts(trial: Trial, *, shares_features: bool) -> None:
     """Parts are given the key and the mask, and the encoder runs once for all tasks where anything is computed once."""
     model, batch, key = trial.model, trial.batch, jax.random.key(SEED)
-
-    def encoded(promise: str, call: Callable[..., Any], expected: tuple[bool, bool]) -> int:
-        trial.calls.clear()
-        jax.eval_shape(call, trial.params, batch)
-        for part, *given in trial.calls:
-            if tuple(given) != expected:
-                got = " and ".join(f"{'a' if there else 'no'} {what}" for what, there in zip(("key", "mask"), given, strict=True))
-                raise ValueError(f"{promise} must give its parts the key and the mask that it is given, or none; got {got} for {part}.")
-        return [call.part for call in trial.calls].count("encoder")
-
     apart = 0
-    for name in model.names:
-        encoded("predict", lambda params, batch, name=name: model.predict(params, name, batch.x), (False, False))
-        with_both = lambda params, batch, name=name: model.predict(params, name, batch.x, key=key, mask=batch.mask)  # noqa: E731
-        apart += encoded("predict", with_both, (True, True))
-    together = encoded("joint_losses", lambda params, batch: model.joint_losses(params, key, batch), (True, True))
+    for name, part in of_tasks(model.names, batch).items():
+        _encoded(trial, "predict", lambda params, name=name: model.predict(params, name, batch.x), (False, False))
+        with_both = lambda params, name=name: model.predict(params, name, batch.x, key=key, mask=batch.mask)  # noqa: E731
+        _encoded(trial, "predict", with_both, (True, True))
+        objective = lambda params, name=name, part=part: model.objectives[name](params, key, part)  # noqa: E731
+        apart += _encoded(trial, "objectives", objective, (True, True))
+    together = _encoded(trial, "joint_losses", lambda params: model.joint_losses(params, key, batch), (True, True))
     if apart and (together < apart) is not shares_features:
         raise ValueError(
             "joint_losses must run the encoder once for all tasks exactly where shares_features says so; got "
-            f"shares_features={shares_features} and {together} runs, where the tasks one by one have {apart}."
+            f"shares_features={shares_features} and {together} runs, where the objectives have {apart}."
         )
 
 
 def check_keys(trial: Trial, made: dict[str, Made]) -> None:
     """Keys matter where the model draws, and nowhere else."""
-    for name, judged in made[PLAIN].losses().items():
-        if same(judged[:2], made["by another key"].losses()[name][:2]) is trial.draws:
+    for name, judged in _by_name(made[PLAIN]):
+        if same(judged[:2], getattr(made["by another key"], name)[:2]) is trial.draws:
             got = "ignores it" if trial.draws else "changes with it"
             raise ValueError(f"{name} must use its key exactly where draws says so; got draws={trial.draws} and one that {got}.")
 
 
-def check_losses(trial: Trial, made: dict[str, Made]) -> None:
-    """Losses are what predictions cost, each target by its weight, and together the same."""
-    for found in (made[PLAIN], made["of other weights"], made[f"with {STRANGE[0]} in missing targets"]):
-        if not all(np.isfinite(flat(judged[:2])).all() for judged in found.losses().values()):
+def check_joint(trial: Trial, made: dict[str, Made]) -> None:
+    """Together the losses are the same, and finite."""
+    for found in (made[PLAIN], made["of other weights"], made["with 0 in missing targets"]):
+        if not np.isfinite(flat([judged[:2] for judged in found])).all():
             raise ValueError("losses must be finite and have finite gradients; got NaN or infinity.")
-        if trial.draws:
-            continue
-        alone, joint = found.objectives, found.joint_losses
-        _check_equal(trial, alone.values, found.scores, "objectives must be loss_fns of what predict says, each target by its weight")
-        promise = "joint_losses must be the objectives of the tasks on the same rows, in the order of their names, with their gradients"
-        _check_equal(trial, joint[:2], alone[:2], promise)
-        if found.by_features is not None:
-            total = jax.tree.map(lambda leaf: leaf.sum(axis=0), alone.gradients)
-            _check_equal(trial, found.by_features, total, "joint_losses must have the same gradient by way of the features")
+        if not trial.draws:
+            promise = "joint_losses must be the objectives of the tasks, in the order of their names, with the same gradients"
+            _check_equal(trial, found.joint_losses[:2], found.objectives[:2], promise)
 
 
 def check_padding(trial: Trial, made: dict[str, Made]) -> None:
     for value in STRANGE:
-        found, real = made[f"with {value} in masked rows"], np.asarray(trial.batch.mask)
-        one, other = (jax.tree.map(lambda leaf: leaf[real], outputs) for outputs in (found.outputs, made[PLAIN].outputs))
-        _check_equal(trial, one, other, f"predict must not depend on what masked rows hold, such as {value}")
-        _check_alike(trial, found, made[PLAIN], f"must not depend on what masked rows hold, such as {value}")
+        promise = f"must not depend on what masked rows hold, such as {value}"
+        _check_alike(trial, made[f"with {value} in masked rows"], made[PLAIN], promise)
 
 
 def check_missing(trial: Trial, made: dict[str, Made]) -> None:
@@ -149,23 +133,23 @@ def check_absence(trial: Trial, made: dict[str, Made]) -> None:
     for name in names:
         _check_nothing(made[f"without {name}"], names == name, "of a task whose targets are all absent")
         _check_alike(trial, made[f"without {name}"], made[PLAIN], "must be the same where another task is absent", names != name)
-    _check_nothing(made["without targets"], names == names, "where all tasks are absent")
-    _check_nothing(made["without rows"], names == names, "where all rows are masked")
+    _check_nothing(made["without targets"], slice(None), "where all tasks are absent")
+    _check_nothing(made["without rows"], slice(None), "where all rows are masked")
 
 
 def check_metrics(trial: Trial, made: dict[str, Made]) -> None:
     """Metrics say the losses, and what is present; those of an absent task are NaN, and in no mean."""
-    names = trial.model.names
-    for absent in ((), *((name,) for name in names), names):
-        case = "without targets" if absent == names else f"without {absent[0]}" if absent else PLAIN
-        for what, (values, _, metrics) in made[case].losses().items():
-            there = ~np.isin(names, absent)
-            known = {f"{name}/loss": value if present else np.nan for name, value, present in zip(names, values, there, strict=True)}
-            known |= {PRESENT: there, "loss": values.sum() / max(there.sum(), 1)}
-            for name, value in known.items():
-                got = metrics.get(name, "no such metric")
-                if isinstance(got, str) or not np.allclose(got, value, rtol=trial.tolerance, equal_nan=True):
-                    raise ValueError(f"{what} must say in their metrics what is present and what it costs; got {got} for {name}, expected {value}.")
+    names = np.array(trial.model.names)
+    present = {PLAIN: names != "", "without targets": names == ""} | {f"without {name}": names != name for name in names}
+    for case, there in present.items():
+        for what, (values, _, metrics) in _by_name(made[case]):
+            expected = {f"{name}/loss": value for name, value in zip(names, np.where(there, values, np.nan), strict=True)}
+            for name, value in (expected | {PRESENT: there, "loss": values.sum() / max(there.sum(), 1)}).items():
+                got = metrics.get(name)
+                if got is None or not np.allclose(got, value, rtol=trial.tolerance, equal_nan=True):
+                    raise ValueError(
+                        f"{what} must give metrics of what each task costs; got {got} for {name} {case}, expected {value}."
+                    )
 
 
 def check_sharing(trial: Trial, made: dict[str, Made]) -> None:
@@ -179,25 +163,45 @@ def check_sharing(trial: Trial, made: dict[str, Made]) -> None:
             raise ValueError(f"own parameters must be reached by the loss of their task, and by no other; {got}.")
 
 
-def check_batches(trial: Trial, made: dict[str, Made]) -> None:
-    """Masked rows and those without a target may as well not be there: batches of a size of their own, not mapped."""
+def check_rows(trial: Trial, made: dict[str, Made]) -> None:
+    """Losses are what predictions cost; rows that do not count may as well not be there."""
     if trial.draws:
         return
-    batches = own(missing(trial.batch, 0))
-    (values, _), gradients = jax.jit(task_gradients(trial.model.objectives))(trial.params, jax.random.key(SEED), batches)
+    model, key = trial.model, jax.random.key(SEED)
+    batches, parts = own(missing(trial.batch, 0)), of_tasks(model.names, strange(weighed(trial.batch), STRANGE[0]))
+
+    def costs(params: Params) -> Any:
+        alone = [model.objectives[name](params, key, part)[0] for name, part in batches.items()]
+        outputs = [model.predict(params, name, part.x, mask=part.mask) for name, part in parts.items()]
+        return alone, [score(LOSSES[name], found, parts[name]) for name, found in zip(parts, outputs, strict=True)]
+
+    alone, scores = jax.jit(costs)(trial.params)
+    promise = "objectives must be the losses of what predict says, each target by its weight"
+    _check_equal(trial, made["of other weights"].objectives.values, scores, promise)
     promise = "objectives must be the same for the rows that count alone as for a mapped batch with masked rows and weights of 0"
-    _check_equal(trial, (values, gradients), made["with 0 in missing targets"].objectives[:2], promise)
+    _check_equal(trial, alone, made["with 0 in missing targets"].objectives.values, promise)
 
 
-def check_one_task(trial: Trial) -> None:
-    """A task may be alone."""
-    (name, *_), key = trial.model.names, jax.random.key(SEED)
-    model = trial.build(*parts([name], []))
-    batch = trial.batch._replace(y={name: trial.batch.y[name]}, weights={name: trial.batch.weights[name]})
-    params = model.init(key, batch)
-    (value, _), (values, _) = model.objectives[name](params, key, own(batch)[name]), model.joint_losses(params, key, batch)
+def check_numbers(trial: Trial) -> None:
+    """There may be any number of tasks, such as one."""
+
+    def losses(names: list[str]) -> Callable[[jax.Array], Any]:
+        model, batch = trial.build(*parts(names, [])), draw_batch(trial.batch.x.shape[1:], names)
+
+        def of(key: jax.Array) -> Any:
+            params = model.init(key, batch)
+            alone = model.objectives["kind"](params, key, of_tasks(names, batch)["kind"])
+            return model.joint_losses(params, key, batch)[0], alone[0]
+
+        return of
+
+    key = jax.random.key(SEED)
+    three, _ = jax.eval_shape(losses([*OUTPUTS]), key)
+    if three.shape != (len(OUTPUTS),):
+        raise ValueError(f"joint_losses must give one loss per task, whatever their number; got {kinds(three)} of {len(OUTPUTS)}.")
+    joint, alone = jax.jit(losses(["kind"]))(key)
     if not trial.draws:
-        _check_equal(trial, values, value, "joint_losses of one task alone must be its objective")
+        _check_equal(trial, joint, alone, "joint_losses of one task alone must be its objective")
 
 
 def _traced(what: str, call: Callable[..., Any], *arguments: Any) -> Any:
@@ -205,6 +209,17 @@ def _traced(what: str, call: Callable[..., Any], *arguments: Any) -> Any:
         return jax.eval_shape(call, *arguments)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{what} must run under jit, for batches of any size; got an error: {first_line(error)}") from error
+
+
+def _encoded(trial: Trial, what: str, call: Callable[[Params], Any], expected: tuple[bool, bool]) -> int:
+    """Counts how often the encoder runs, after a look at what all parts are given."""
+    trial.calls.clear()
+    jax.eval_shape(call, trial.params)
+    for part, *given in trial.calls:
+        if tuple(given) != expected:
+            got, told = (f"key={key} and mask={mask}" for key, mask in (given, expected))
+            raise ValueError(f"{what} must give its parts the key and the mask that it has, {told}; got {got} for {part}.")
+    return [call.part for call in trial.calls].count("encoder")
 
 
 def _check_losses(what: str, found: Any, shape: tuple[int, ...]) -> None:
@@ -221,12 +236,16 @@ def _check_equal(trial: Trial, got: Any, expected: Any, promise: str) -> None:
 
 def _check_alike(trial: Trial, got: Made, expected: Made, promise: str, tasks: Any = slice(None)) -> None:
     """Compares values and gradients of some tasks, one by one and joint."""
-    for name, judged in got.losses().items():
-        one, other = (jax.tree.map(lambda leaf: leaf[tasks], found[:2]) for found in (judged, expected.losses()[name]))
+    for name, judged in _by_name(got):
+        one, other = (jax.tree.map(lambda leaf: leaf[tasks], found[:2]) for found in (judged, getattr(expected, name)))
         _check_equal(trial, one, other, f"{name} {promise}")
 
 
-def _check_nothing(made: Made, tasks: np.ndarray, case: str) -> None:
-    for name, judged in made.losses().items():
+def _check_nothing(made: Made, tasks: Any, case: str) -> None:
+    for name, judged in _by_name(made):
         if flat(jax.tree.map(lambda leaf: leaf[tasks], judged[:2])).any():
             raise ValueError(f"{name} must be 0 and have a gradient of zeros {case}; got losses {judged.values}.")
+
+
+def _by_name(made: Made) -> Any:
+    return made._asdict().items()

@@ -138,26 +138,26 @@ def check_multitask(
     shares_features: bool = True,
     tolerance: float = 1e-5,
 ) -> None:
-    """Checks what every multi-task model promises, of three tasks: labels, vectors, and planes of numbers.
+    """Checks what every multi-task model promises, of two tasks: labels, and planes of numbers.
 
     - Names in alphabetical order; parameters ``EncoderHead(shared, {name: EncoderHead(own, head)})``, the same for one batch of all
       tasks and for batches of their own sizes, in which shared is what the losses of two tasks reach, own what that of one reaches.
     - Pure functions under jit and vmap, in the precision of parameters and inputs, that hand keys and masks on to their parts.
     - Objectives that are the losses of what ``predict`` says, each target by its weight; joint losses that are the objectives, with
       the same gradients, by way of the features too, and an encoder that runs once for all tasks.
-    - No dependence on masked rows and what they hold (NaN, infinity, 1e6), nor on targets of weight 0, whole rows or single entries,
-      neither in values nor in gradients; an objective on the rows that count alone is the same.
+    - No dependence on masked rows and what they hold (NaN, infinity, 1e6), nor on targets of weight 0, of whole rows or of single
+      entries, neither in values nor in gradients; the same on the rows that count alone.
     - Absent tasks that are as if they were not there, and say so in the metrics; zeros, never NaN, where all are absent.
-    - A task that is alone.
+    - One task that is alone, and three.
 
     Whether gradients are those of the losses says :func:`check_gradient`.
 
     >>> from jmeta.multitask import hard_parameter_sharing
     >>> check_multitask(hard_parameter_sharing)
-    >>> check_multitask(lambda encoder, tasks: hard_parameter_sharing(encoder, tasks)._replace(names=("pose", "kind", "area")))
+    >>> check_multitask(lambda encoder, tasks: hard_parameter_sharing(encoder, tasks)._replace(names=("kind", "area")))
     Traceback (most recent call last):
     ...
-    ValueError: names must be those of the tasks and their objectives in alphabetical order, ['area', 'kind', 'pose']; got ...
+    ValueError: names must be those of the tasks and their objectives in alphabetical order, ['area', 'kind']; got ...
 
     Args:
       build: ``(encoder, tasks) -> model``, the way of sharing. The encoder is made here, ``[n, ..., channels] -> [n, ..., 4]``; one
@@ -180,14 +180,14 @@ def check_multitask(
     multitask_promises.check_parts(trial, shares_features=shares_features)
     made = multitask_trials.make(trial)
     multitask_promises.check_keys(trial, made)
-    multitask_promises.check_losses(trial, made)
+    multitask_promises.check_joint(trial, made)
     multitask_promises.check_padding(trial, made)
     multitask_promises.check_missing(trial, made)
     multitask_promises.check_absence(trial, made)
     multitask_promises.check_metrics(trial, made)
     multitask_promises.check_sharing(trial, made)
-    multitask_promises.check_batches(trial, made)
-    multitask_promises.check_one_task(trial)
+    multitask_promises.check_rows(trial, made)
+    multitask_promises.check_numbers(trial)
 
 
 def check_gradient(
