@@ -96,6 +96,12 @@ def check_parts(trial: Trial, *, shares_features: bool) -> None:
         )
 
 
+def check_values(made: dict[str, Made]) -> None:
+    for case in (PLAIN, "of other weights", "with 0 in missing targets"):
+        if not np.isfinite(flat([judged[:2] for judged in made[case]])).all():
+            raise ValueError(f"losses must be finite and have finite gradients; got NaN or infinity on a batch {case}.")
+
+
 def check_keys(trial: Trial, made: dict[str, Made]) -> None:
     """Keys matter where the model draws, and nowhere else."""
     for name, judged in _by_name(made[PLAIN]):
@@ -105,13 +111,10 @@ def check_keys(trial: Trial, made: dict[str, Made]) -> None:
 
 
 def check_joint(trial: Trial, made: dict[str, Made]) -> None:
-    """Together the losses are the same, and finite."""
-    for found in (made[PLAIN], made["of other weights"], made["with 0 in missing targets"]):
-        if not np.isfinite(flat([judged[:2] for judged in found])).all():
-            raise ValueError("losses must be finite and have finite gradients; got NaN or infinity.")
-        if not trial.draws:
-            promise = "joint_losses must be the objectives of the tasks, in the order of their names, with the same gradients"
-            _check_equal(trial, found.joint_losses[:2], found.objectives[:2], promise)
+    """Together the losses are the same."""
+    promise = "joint_losses must be the objectives of the tasks, in the order of their names, with the same gradients"
+    for case in () if trial.draws else (PLAIN, "of other weights", "with 0 in missing targets"):
+        _check_equal(trial, made[case].joint_losses[:2], made[case].objectives[:2], promise)
 
 
 def check_padding(trial: Trial, made: dict[str, Made]) -> None:

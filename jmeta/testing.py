@@ -179,6 +179,7 @@ def check_multitask(
     multitask_promises.check_types(trial)
     multitask_promises.check_parts(trial, shares_features=shares_features)
     made = multitask_trials.make(trial)
+    multitask_promises.check_values(made)
     multitask_promises.check_keys(trial, made)
     multitask_promises.check_joint(trial, made)
     multitask_promises.check_padding(trial, made)
