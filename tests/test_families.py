@@ -14,8 +14,8 @@ import optax
 import pytest
 
 import jmeta
-from jmeta import aggregation, testing
 from jmeta import _aggregator_promises as promises
+from jmeta import aggregation, testing
 from jmeta._aggregator_trials import Trial
 from tests.multitask import trunks
 from tests.test_protocol import LEARNERS
