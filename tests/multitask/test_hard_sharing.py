@@ -8,7 +8,7 @@ import optax
 import pytest
 
 import jmeta
-from jmeta import testing
+from jmeta import aggregation, testing
 
 KEY = jax.random.key(0)
 
@@ -140,7 +140,7 @@ def test_a_plane_of_labels_of_another_size_than_the_output_is_refused():
 def test_where_no_task_of_a_batch_has_a_target_losses_and_gradients_are_zero_and_nobody_is_present(by):
     model, batch = of_planes(weights={"area": jnp.zeros((2, 7, 7)), "pose": jnp.zeros(2)})
     params = model.init(KEY, batch)
-    optimizer = jmeta.aggregate(jmeta.pcgrad(), optax.sgd(1.0))
+    optimizer = jmeta.aggregate(jmeta.pcgrad(), optax.sgd(1.0), own=aggregation.sum())
     step = jax.jit(jmeta.make_step(jmeta.joint_gradients(model.joint_losses, with_respect_to=by), optimizer))
     after, metrics = step(jmeta.init_state(params, optimizer, KEY, tasks=2), batch)
     chex.assert_trees_all_equal(after.params, params)
