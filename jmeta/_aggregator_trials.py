@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jmeta._trials import check_close
 from jmeta._types import Aggregator
 
 TASKS = 4
@@ -116,9 +117,7 @@ def _run(aggregator: Aggregator, divide: Callable[[Any], Any], histories: Histor
 
 
 def check_equal(trial: Trial, got: np.ndarray, expected: np.ndarray, promise: str) -> None:
-    difference, limit = np.linalg.norm(got - expected), trial.tolerance * (1 + np.linalg.norm(expected))
-    if not difference <= limit:
-        raise ValueError(f"{promise}; got a difference of {difference:.3g}, expected at most {limit:.3g}.")
+    check_close(got, expected, trial.tolerance, promise)
 
 
 def check_alike(trial: Trial, got: History, expected: History, promise: str, *, divide: Callable[[Any], Any] = in_leaves) -> None:

@@ -129,8 +129,13 @@ def check_alike(trial: Trial, got: Episode, expected: Episode, promise: str, *, 
 
 
 def check_equal(trial: Trial, got: Any, expected: Any, promise: str) -> None:
+    check_close(got, expected, trial.tolerance, promise)
+
+
+def check_close(got: Any, expected: Any, tolerance: float, promise: str) -> None:
+    """Compares the numbers of two trees, up to a difference relative to one plus their norm."""
     got, expected = flat(got), flat(expected)
-    difference, limit = np.linalg.norm(got - expected), trial.tolerance * (1 + np.linalg.norm(expected))
+    difference, limit = np.linalg.norm(got - expected), tolerance * (1 + np.linalg.norm(expected))
     if not difference <= limit:
         raise ValueError(f"{promise}; got a difference of {difference:.3g}, expected at most {limit:.3g}.")
 

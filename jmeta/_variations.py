@@ -47,7 +47,7 @@ def explicit(episode: Episode, *, padding: int) -> Episode:
 
 
 def estranged(tree: Any, rows: np.ndarray, value: float) -> Any:
-    """Puts ``value`` into ``rows [n]`` of leaves ``[n, ...]``; into integers their largest one, or another one that occurs."""
+    """Puts ``value`` into ``rows [n, ...]`` of leaves ``[n, ...]``; into integers their largest one, or another one that occurs."""
 
     def change(leaf: np.ndarray) -> np.ndarray:
         leaf = np.array(leaf)
@@ -67,12 +67,13 @@ def estranged(tree: Any, rows: np.ndarray, value: float) -> Any:
 
 def with_strange_padding(episode: Episode, value: float) -> Episode:
     """Puts ``value`` into everything that is masked."""
+    return both(episode, lambda batch: with_strange_rows(batch, ~real(batch), value))
 
-    def change(batch: Batch) -> Batch:
-        x, y, weights = estranged((batch.x, batch.y, batch.weights), ~real(batch), value)
-        return batch._replace(x=x, y=y, weights=weights)
 
-    return both(episode, change)
+def with_strange_rows(batch: Batch, rows: np.ndarray, value: float) -> Batch:
+    """Puts ``value`` into everything that ``rows [n]`` hold."""
+    x, y, weights = estranged((batch.x, batch.y, batch.weights), rows, value)
+    return batch._replace(x=x, y=y, weights=weights)
 
 
 def weighing(episode: Episode, change: Callable[[np.ndarray, Batch], np.ndarray]) -> Episode:

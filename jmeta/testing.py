@@ -1,15 +1,19 @@
-"""Checks for the author of a new algorithm: what learners and aggregators promise, and gradients against central differences."""
+"""Checks for authors of new algorithms: what learners, aggregators and multi-task models promise, and gradients by differences."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
 from jmeta import _aggregator_promises as aggregator_promises
+from jmeta import _multitask_promises as multitask_promises
+from jmeta import _multitask_trials as multitask_trials
 from jmeta import _promises as promises
 from jmeta._aggregator_trials import Trial
 from jmeta._trials import begin, flat
-from jmeta._types import Aggregator, Learner, LossFn, Objective, Params, Sampler
+from jmeta._types import Aggregator, Learner, LossFn, Model, Objective, Params, Sampler
+from jmeta.multitask import MultitaskModel, Task
 
 
 def check_learner(
@@ -124,6 +128,69 @@ def check_aggregator(
     for check, claimed in claims.items():
         if claimed:
             check(trial)
+
+
+def check_multitask(
+    build: Callable[[Model, dict[str, Task]], MultitaskModel],
+    *,
+    shape: tuple[int, ...] = (3,),
+    draws: bool = False,
+    own_objective: bool = False,
+    shares_features: bool = True,
+    tolerance: float = 1e-5,
+) -> None:
+    """Checks what every multi-task model promises, of two tasks: labels, and planes of numbers.
+
+    - Names in alphabetical order; parameters ``EncoderHead(shared, {name: EncoderHead(own, head)})``, the same for one batch of all
+      tasks and for batches of their own sizes, in which shared is what the losses of two tasks reach, own what that of one reaches.
+    - Pure functions under jit and vmap, in the precision of parameters and inputs, that hand keys and masks on to their parts.
+    - Objectives that are the losses of what ``predict`` says, each target by its weight; joint losses that are the objectives, with
+      the same gradients, by way of the features too, and an encoder that runs once for all tasks.
+    - No dependence on masked rows and what they hold (NaN, infinity, 1e6), nor on targets of weight 0, of whole rows or of single
+      entries, neither in values nor in gradients; the same on the rows that count alone.
+    - Absent tasks that are as if they were not there, and say so in the metrics; zeros, never NaN, where all are absent.
+    - One task that is alone, and three.
+
+    Whether gradients are those of the losses says :func:`check_gradient`.
+
+    >>> from jmeta.multitask import hard_parameter_sharing
+    >>> check_multitask(hard_parameter_sharing)
+    >>> check_multitask(lambda encoder, tasks: hard_parameter_sharing(encoder, tasks)._replace(names=("kind", "area")))
+    Traceback (most recent call last):
+    ...
+    ValueError: names must be those of the tasks and their objectives in alphabetical order, ['area', 'kind']; got ...
+
+    Args:
+      build: ``(encoder, tasks) -> model``, the way of sharing. The encoder is made here, ``[n, ..., channels] -> [n, ..., 4]``; one
+        of its own may stand in its place. Heads flatten what they are given.
+      shape: of one input, channels last.
+      draws: whether the way of sharing itself draws random numbers in training; nothing is then compared that draws differ in.
+      own_objective: whether training minimises more than the losses of what is predicted, such as a reconstruction besides.
+      shares_features: whether anything is computed once for tasks that share their input; False for networks of their own, and
+        for encoders that are told the task.
+      tolerance: the largest difference between equal quantities, relative to one plus their norm.
+
+    Raises:
+      ValueError: for the first promise that is broken.
+    """
+    trial = multitask_trials.begin(build, shape, draws=draws, tolerance=tolerance)
+    # What compiles nothing comes first.
+    multitask_promises.check_names(trial)
+    multitask_promises.check_init(trial)
+    multitask_promises.check_shapes(trial)
+    multitask_promises.check_types(trial)
+    multitask_promises.check_parts(trial, shares_features=shares_features)
+    made = multitask_trials.make(trial)
+    multitask_promises.check_values(made)
+    multitask_promises.check_keys(trial, made)
+    multitask_promises.check_joint(trial, made)
+    multitask_promises.check_padding(trial, made)
+    multitask_promises.check_missing(trial, made)
+    multitask_promises.check_absence(trial, made)
+    multitask_promises.check_metrics(trial, made)
+    multitask_promises.check_sharing(trial, made)
+    multitask_promises.check_rows(trial, made, own_objective=own_objective)
+    multitask_promises.check_numbers(trial)
 
 
 def check_gradient(

@@ -14,8 +14,8 @@ import optax
 import pytest
 
 import jmeta
-from jmeta import Batch, aggregation, testing
 from jmeta import _aggregator_promises as promises
+from jmeta import aggregation, testing
 from jmeta._aggregator_trials import Trial
 from tests.multitask import trunks
 from tests.test_protocol import LEARNERS
@@ -86,6 +86,13 @@ BROKEN = dict(
 )
 # False by an example of its own, in tests/aggregation/test_imtl_g.py.
 ELSEWHERE = {("imtl_g", STATIONARY)}
+
+
+def unified(encoder, tasks):
+    parts = jmeta.attention_task_encoder(width=4), jmeta.attention_meta_learner(experiences=2, groups="tensor")
+    return jmeta.unified_multitask(encoder, tasks, *parts, num_steps=1)
+
+
 MULTITASK = {
     "hard_parameter_sharing": jmeta.hard_parameter_sharing,
     "independent_networks": jmeta.independent_networks,
@@ -100,24 +107,13 @@ MULTITASK = {
         [encoder] + 2 * [linear(4)], tasks
     ),
     "task_conditioned_film": lambda encoder, tasks: jmeta.task_conditioned_film([encoder, linear(4)], tasks),
-    "unified_multitask": lambda encoder, tasks: unified(encoder, tasks, between_tasks=True),
-    "unified_multitask without attention between tasks": lambda encoder, tasks: unified(encoder, tasks, between_tasks=False),
+    "unified_multitask": unified,
     "multitask_model with scales of its own": trunks.scaled,
     "multitask_model without common features": trunks.conditioned,
 }
-# Their losses have terms besides.
-UNIFIED = {"unified_multitask", "unified_multitask without attention between tasks"}
 # Nothing is computed once for all tasks.
-WITHOUT_FEATURES = {"independent_networks", "task_conditioned_film", "multitask_model without common features"} | UNIFIED
-
-
-def unified(encoder, tasks, **options):
-    parts = jmeta.attention_task_encoder(width=4), jmeta.attention_meta_learner(experiences=2)
-    return jmeta.unified_multitask(encoder, tasks, *parts, num_steps=1, **options)
-
-
-def rows_of(tree, index):
-    return jax.tree.map(lambda leaf: leaf[index], tree)
+WITHOUT_FEATURES = {"independent_networks", "task_conditioned_film", "multitask_model without common features"}
+UNIFIED = {"unified_multitask"}
 
 
 # --- aggregators ------------------------------------------------------------------------------------------------------------------
@@ -256,64 +252,17 @@ TASKS = {
 }
 
 
-def of_both():
-    """Six rows with two targets, of which the last has neither and the second no pose."""
-    keys = jax.random.split(KEY, 2)
-    y = {"pose": jax.random.normal(keys[1], (6, 2)).at[1].set(jnp.nan), "kind": jnp.arange(6) % 3}
-    weights = {"pose": jnp.ones(6).at[1].set(0), "kind": jnp.ones(6)}
-    return Batch(jax.random.normal(keys[0], (6, 3)).at[-1].set(jnp.nan), y, jnp.arange(6) < 5, weights)
-
-
 @pytest.mark.parametrize("name", MULTITASK)
-def test_tasks_on_one_input_are_the_tasks_alone(x64, name):
-    """Values and gradients of the joint losses are those of one objective each on the rows that have its target."""
-    model, data = MULTITASK[name](linear(4), TASKS), of_both()
-    params = model.init(KEY, data)
-    losses, metrics = model.joint_losses(params, KEY, data)
-    jacobian = jax.jit(jax.jacobian(lambda params: model.joint_losses(params, KEY, data)[0]))(params)
-    assert model.names == tuple(sorted(TASKS))
-    for at, task in enumerate(model.names):
-        rows = np.array([0, 2, 3, 4] if task == "pose" else [0, 1, 2, 3, 4])
-        alone = lambda params: model.objectives[task](params, KEY, Batch(data.x[rows], data.y[task][rows]))[0]  # noqa: B023, E731
-        value, gradient = jax.jit(jax.value_and_grad(alone))(params)
-        np.testing.assert_allclose(losses[at], value, rtol=1e-12)
-        chex.assert_trees_all_close(rows_of(jacobian, at), gradient, rtol=1e-10, atol=1e-14)
-        outputs = model.predict(params, task, data.x[rows])
-        judged = jmeta.score(TASKS[task].loss_fn, outputs, Batch(data.x[rows], data.y[task][rows]))
-        np.testing.assert_allclose((metrics[f"{task}/loss"], value)[: 1 if name in UNIFIED else 2], judged, rtol=1e-12)
+def test_a_way_of_sharing_keeps_its_promises(x64, name):
+    options = {"shares_features": name not in WITHOUT_FEATURES | UNIFIED, "own_objective": name in UNIFIED}
+    testing.check_multitask(MULTITASK[name], **options, tolerance=1e-10)
 
 
-@pytest.mark.parametrize("name", MULTITASK)
-@pytest.mark.parametrize("by", ["parameters", "features"])
-def test_gradients_of_a_sum_go_back_to_the_parameters(x64, name, by):
-    """By whatever they are combined."""
-    model, data = MULTITASK[name](linear(4), TASKS), of_both()
-    params = model.init(KEY, data)
-    if by == "features" and name in WITHOUT_FEATURES:
-        with pytest.raises(ValueError, match="losses must be the joint_losses of a multi-task model to be compared by features"):
-            jmeta.joint_gradients(model.joint_losses, with_respect_to=by)
-        return
-    optimizer = jmeta.aggregate(aggregation.sum(), optax.sgd(1.0), own=aggregation.sum())
-    step = jax.jit(jmeta.make_step(jmeta.joint_gradients(model.joint_losses, with_respect_to=by), optimizer))
-    after = step(jmeta.init_state(params, optimizer, KEY, tasks=len(TASKS)), data)[0].params
-    gradient = jax.jit(jax.grad(lambda params: model.joint_losses(params, KEY, data)[0].sum()))(params)
-    chex.assert_trees_all_close(jax.tree.map(jnp.subtract, params, after), gradient, rtol=1e-10, atol=1e-14)
-
-
-@pytest.mark.parametrize("name", MULTITASK)
-def test_shared_is_what_two_losses_reach_and_own_what_one_reaches(x64, name):
-    model, data = MULTITASK[name](linear(4), TASKS), of_both()
-    # Any parameters: what a gradient is at the initial ones may be a coincidence.
-    params = jax.tree.map(lambda leaf: leaf + 0.1 * jnp.sin(jnp.arange(leaf.size)).reshape(leaf.shape), model.init(KEY, data))
-    jacobian = jax.jit(jax.jacobian(lambda params: model.joint_losses(params, KEY, data)[0]))(params)
-
-    def reaching(tree):
-        return [[bool(row.any()) for row in leaf] for leaf in jax.tree.leaves(tree)]
-
-    assert all(map(all, reaching(jacobian.encoder)))
-    for at, task in enumerate(model.names):
-        only = [other == at for other in range(len(model.names))]
-        assert all(rows == only for rows in reaching(jacobian.head[task]))
+@pytest.mark.parametrize("name", sorted(WITHOUT_FEATURES))
+def test_a_way_of_sharing_without_features_is_not_compared_by_them(name):
+    losses = MULTITASK[name](linear(4), TASKS).joint_losses
+    with pytest.raises(ValueError, match="losses must be the joint_losses of a multi-task model to be compared by features"):
+        jmeta.joint_gradients(losses, with_respect_to="features")
 
 
 # --- every algorithm --------------------------------------------------------------------------------------------------------------

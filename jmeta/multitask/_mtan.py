@@ -83,10 +83,13 @@ def _modules(found: jax.Array, width: int) -> tuple[Model, Model]:
     """Makes g and h for features of a stage."""
     from flax import linen
 
+    # XLA's own convolution is 60 times slower within the loop of a training, on the CPU.
+    from jmeta.nn._convolution import Conv
+
     channels, spatial = found.shape[-1], found.ndim - 2
     dense = functools.partial(linen.Dense, param_dtype=found.dtype)
     mask = linen.Sequential([dense(width), linen.relu, dense(channels), linen.sigmoid])
-    onward = linen.Conv(channels, (3,) * spatial, param_dtype=found.dtype) if spatial else dense(channels)
+    onward = Conv(channels, (3,) * spatial, param_dtype=found.dtype) if spatial else dense(channels)
     return from_linen(mask), from_linen(linen.Sequential([onward, linen.relu]))
 
 

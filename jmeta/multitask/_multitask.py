@@ -112,7 +112,7 @@ def multitask_model(trunk: Trunk, tasks: Mapping[str, Task]) -> MultitaskModel:
             check_rows(name, batch)
             batch = fill_batch(batch)
             outputs = predict(params, name, batch.x, key=key, mask=batch.mask)
-            value = score(tasks[name].loss_fn, outputs, batch)
+            value = score(tasks[name].loss_fn, outputs, batch, name=_loss_of(name))
             return value, with_presence({"loss": value}, batch)
 
         return loss
@@ -130,7 +130,8 @@ def multitask_model(trunk: Trunk, tasks: Mapping[str, Task]) -> MultitaskModel:
         losses, metrics, present = [], {}, []
         for name, task_key in zip(names, jax.random.split(key, len(names)), strict=True):
             part = fill_batch(parts[name])
-            losses.append(score(tasks[name].loss_fn, outputs_of(params, part.x, representation, name, task_key, batch.mask), part))
+            outputs = outputs_of(params, part.x, representation, name, task_key, batch.mask)
+            losses.append(score(tasks[name].loss_fn, outputs, part, name=_loss_of(name)))
             found = with_presence({"loss": losses[-1]}, part)
             present.append(found.get(PRESENT))
             metrics |= prefixed(name, found)
@@ -158,6 +159,10 @@ def _features(trunk: Trunk, params: EncoderHead, x: Any, representation: Any, na
 
 def _apply(trunk: Trunk, name: str, params: EncoderHead, x: Any) -> Any:
     return _features(trunk, params, x, _encoded(trunk, params.encoder, x, None, None), name, None, None)
+
+
+def _loss_of(name: str) -> str:
+    return f"loss_fn of {name}"
 
 
 def of_names(names: Sequence[str], data: Any, what: str) -> dict[str, Any]:

@@ -56,6 +56,7 @@ def weights_of(meta_learner: MetaLearner, shared: Params, own: Params, name: str
 
 def _after_steps(further: Further, params: Params, key: jax.Array, name: str, batch: Batch) -> jax.Array:
     """Scores every second row that counts after steps of the encoder's weights, by the task's rule, on the others."""
+    batch = jax.tree.map(jnp.asarray, batch)
     counts = counts_of(batch)
     real = jnp.ones(count_rows(batch.x), bool) if counts is None else (counts != 0).reshape(len(counts), -1).any(axis=1)
     turn = jnp.cumsum(real) % 2

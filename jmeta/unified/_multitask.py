@@ -3,6 +3,7 @@
 Made of the parts of :func:`unified_learner`; attention between tasks is that of one head (Vaswani et al., 2017, 1706.03762).
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -87,8 +88,9 @@ def unified_multitask(
 
     model = multitask_model(Trunk(init_trunk, features), tasks)
 
-    def outputs_for(params: Params, name: str, batch: Batch) -> Any:
-        return outputs_like(lambda params, x: model.predict(params, name, x), params, fill(batch.x, batch.mask))
+    def outputs_for(params: Params, name: str, batch: Batch, key: Key = None) -> Any:
+        predict = functools.partial(model.predict, key=key, mask=batch.mask)
+        return outputs_like(lambda params, x: predict(params, name, x), params, fill(batch.x, batch.mask))
 
     def init(key: jax.Array, data: Batch | Mapping[str, Batch]) -> Params:
         model_key, task_key = jax.random.split(key)
@@ -109,14 +111,14 @@ def unified_multitask(
         return params
 
     def added(params: Params, key: jax.Array, name: str, batch: Batch) -> tuple[jax.Array, Metrics]:
-        return further_loss(further, params, key, name, batch, outputs_for(params, name, batch))
+        return further_loss(further, params, key, name, batch, outputs_for(params, name, batch, key))
 
     def objective(name: str) -> Objective:
         def loss(params: Params, key: jax.Array, batch: Batch, *, step: Any = 0) -> tuple[jax.Array, Metrics]:
             loss_key, added_key = jax.random.split(key)
             value, metrics = model.objectives[name](params, loss_key, batch, step=step)
             more, found = added(params, added_key, name, batch)
-            return value + more, metrics | found
+            return value + more, metrics | found | {"prediction": value, "loss": value + more}
 
         return loss
 
@@ -125,8 +127,12 @@ def unified_multitask(
         losses, metrics = model.joint_losses(params, loss_key, batch, step=step)
         given = by_task(model.names, batch)
         parts = {name: added(params, one, name, given[name]) for name, one in zip(model.names, keys, strict=True)}
-        losses = losses + jnp.stack([parts[name][0] for name in model.names])
         found = {f"{name}/{metric}": value for name, (_, values) in parts.items() for metric, value in values.items()}
-        return losses, metrics | found | {"loss": mean_of_present(losses, metrics.get(PRESENT))}
+        found |= {f"{name}/prediction": value for name, value in zip(model.names, losses, strict=True)}
+        losses = losses + jnp.stack([parts[name][0] for name in model.names])
+        present = metrics.get(PRESENT, jnp.ones(losses.shape, bool))
+        for name, value, there in zip(model.names, losses, present, strict=True):
+            found[f"{name}/loss"] = jnp.where(there, value, jnp.nan)
+        return losses, metrics | found | {"loss": mean_of_present(losses, present)}
 
     return MultitaskModel(init, model.predict, {name: objective(name) for name in model.names}, joint_losses, model.names)

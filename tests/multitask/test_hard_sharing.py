@@ -8,7 +8,7 @@ import optax
 import pytest
 
 import jmeta
-from jmeta import testing
+from jmeta import aggregation, testing
 
 KEY = jax.random.key(0)
 
@@ -107,3 +107,44 @@ def test_bad_tasks_and_data_are_refused():
         MODEL.predict(MODEL.init(KEY, data()), "age", data()["pose"].x)
     with pytest.raises(ValueError, match="outputs and targets must have one shape"):
         MODEL.objectives["pose"](MODEL.init(KEY, data()), KEY, data()["pose"]._replace(y=jnp.ones(5)))
+
+
+def of_planes(mask=None, weights=None, size=7):
+    """A task of a plane ``[n, 7, 7]`` of labels, read off inputs of twice the size, beside one of vectors."""
+    halved = linear(4)._replace(apply=lambda params, x, *, key=None, mask=None: jnp.tanh(x[:, ::2, ::2] @ params))
+    mean = linear(2)._replace(apply=lambda params, x, *, key=None, mask=None: x.mean(axis=(1, 2)) @ params)
+    model = jmeta.hard_parameter_sharing(
+        halved, {"area": jmeta.Task(linear(3), cross_entropy), "pose": jmeta.Task(mean, jmeta.squared_error)}
+    )
+    y = {"area": jnp.zeros((2, size, size), int), "pose": jnp.full((2, 2), jnp.nan)}
+    return model, jmeta.Batch(jnp.ones((2, 14, 14, 3)), y, mask, weights)
+
+
+def test_a_plane_of_labels_of_another_size_than_the_output_is_refused():
+    """Whether it is masked and weighed or not."""
+    for mask, weights in ((None, None), (jnp.ones(2, bool), {"area": jnp.ones((2, 14, 14)), "pose": jnp.ones(2)})):
+        model, batch = of_planes(mask, weights, size=14)
+        params = model.init(KEY, batch)
+        alone = batch._replace(y=batch.y["area"], weights=None if weights is None else weights["area"])
+        sentence = (
+            r"loss_fn of area must take the outputs and targets given to it; got outputs float32\[2, 7, 7, 3\] and targets "
+            r"int32\[2, 14, 14\]: [^\n]*$"
+        )
+        with pytest.raises(ValueError, match=sentence):
+            model.joint_losses(params, KEY, batch)
+        with pytest.raises(ValueError, match=sentence):
+            model.objectives["area"](params, KEY, alone)
+
+
+@pytest.mark.parametrize("by", ["parameters", "features"])
+def test_where_no_task_of_a_batch_has_a_target_losses_and_gradients_are_zero_and_nobody_is_present(by):
+    model, batch = of_planes(weights={"area": jnp.zeros((2, 7, 7)), "pose": jnp.zeros(2)})
+    params = model.init(KEY, batch)
+    optimizer = jmeta.aggregate(jmeta.pcgrad(), optax.sgd(1.0), own=aggregation.sum())
+    step = jax.jit(jmeta.make_step(jmeta.joint_gradients(model.joint_losses, with_respect_to=by), optimizer))
+    after, metrics = step(jmeta.init_state(params, optimizer, KEY, tasks=2), batch)
+    chex.assert_trees_all_equal(after.params, params)
+    assert metrics["loss"] == 0
+    assert not metrics["present"].any()
+    losses, _ = model.joint_losses(params, KEY, batch)
+    np.testing.assert_array_equal(losses, [0, 0])

@@ -11,7 +11,7 @@ def scaled(encoder, tasks):
 
     def init(key, x):
         shared = encoder.init(key, next(iter(x.values())))
-        return jmeta.EncoderHead(shared, {name: jnp.array(1.0 + at) for at, name in enumerate(x)})
+        return jmeta.EncoderHead(shared, {name: (1 + at) * jnp.ones(()) for at, name in enumerate(x)})
 
     def encode(shared, x, *, key=None, mask=None):
         return encoder.apply(shared, x, key=key, mask=mask)
