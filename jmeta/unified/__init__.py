@@ -2,10 +2,11 @@
 
 from jmeta.unified._embeddings import attention_between_tasks
 from jmeta.unified._learner import unified_learner
-from jmeta.unified._meta_learner import MetaLearner, attention_meta_learner
+from jmeta.unified._meta_learner import attention_meta_learner
 from jmeta.unified._multitask import unified_multitask
+from jmeta.unified._parts import MetaLearner, TaskEncoder
 from jmeta.unified._phases import add_task, follow_strategies
-from jmeta.unified._task_encoder import TaskEncoder, attention_task_encoder
+from jmeta.unified._task_encoder import attention_task_encoder
 
 __all__ = [
     "MetaLearner",

@@ -13,8 +13,7 @@ from jmeta._scoring import score
 from jmeta._types import Batch, Metrics, Model, Params
 from jmeta.multitask._multitask import Task
 from jmeta.unified._embeddings import attended, embedding_of, task_part
-from jmeta.unified._meta_learner import MetaLearner
-from jmeta.unified._task_encoder import TaskEncoder
+from jmeta.unified._parts import MetaLearner, TaskEncoder
 
 
 class Further(NamedTuple):

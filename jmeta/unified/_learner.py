@@ -9,18 +9,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
 
 from jmeta._adjoints import Adjoint
 from jmeta._composition import compose, outputs_like
 from jmeta._learners import gradient_based, predict_with
 from jmeta._options import check_model
-from jmeta._rows import counts_of, fill_batch
+from jmeta._rows import fill_batch
 from jmeta._scoring import score
 from jmeta._types import Batch, EncoderHead, Episode, Learner, LossFn, Mask, Metrics, Model, Params
 from jmeta._validation import checked_init
-from jmeta.unified._meta_learner import MetaLearner
-from jmeta.unified._task_encoder import TaskEncoder, check_vector
+from jmeta.unified._parts import MetaLearner, TaskEncoder, check_support, check_vector
 
 IDENTITY = Model(lambda key, x: {}, lambda params, x, *, key=None, mask=None: x, "none")
 
@@ -89,8 +87,7 @@ def unified_learner(
         )
 
     def embed(params: Params, support: Batch, classes: Mask) -> jax.Array:
-        if not task_encoder.empty:
-            _check_support(support, classes)
+        check_support(task_encoder, support, classes)
         return task_encoder.embed(_task(params), support, outputs_for(support), classes=classes)
 
     def start(params: Params, key: Any, support: Batch, classes: Mask) -> EncoderHead:
@@ -132,9 +129,3 @@ def unified_learner(
 
 def _task(params: Params) -> EncoderHead:
     return EncoderHead(params.encoder["task_encoder"], params.head["task_encoder"])
-
-
-def _check_support(support: Batch, classes: Mask) -> None:
-    counts = counts_of(support, classes)
-    if counts is not None and not isinstance(counts, Tracer) and not (counts != 0).any():
-        raise ValueError("support must hold an example to be embedded; got none: pass empty=True to the task encoder to allow it.")

@@ -2,38 +2,18 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from jmeta._options import check_counts, check_positive
 from jmeta._types import Params
 from jmeta.unified._dense import dense, dense_init, zeros_init
+from jmeta.unified._parts import MetaLearner
 from jmeta.unified._rules import Rule, generated_descent
 
 GROUPS = ("tensor", "channel")
-
-
-class MetaLearner(NamedTuple):
-    """From the embedding of a task to its learning strategy.
-
-    Attributes:
-      init: ``(key, make, embedding [d], num_steps) -> params``; ``make(key)`` gives the weights of one learner.
-      initial: ``(params, embedding [d]) -> weights``.
-      rule: ``(params, embedding [d]) -> rule``, what the steps are taken by.
-      descent: ``rule -> optax transformation``.
-      inner_rate: the step size that rules begin at.
-      attention: ``(params, embedding [d]) -> [experiences]`` for each group of each tensor, ``[groups, experiences]``.
-    """
-
-    init: Callable[..., Params]
-    initial: Callable[[Params, jax.Array], Params]
-    rule: Callable[[Params, jax.Array], Any]
-    descent: Callable[[Any], optax.GradientTransformation]
-    inner_rate: float
-    attention: Callable[[Params, jax.Array], Any]
 
 
 def attention_meta_learner(

@@ -20,8 +20,7 @@ from jmeta.multitask._multitask import MultitaskModel, Task, Trunk, by_task, mul
 from jmeta.unified._dense import dense_init
 from jmeta.unified._embeddings import task_part, with_embedding
 from jmeta.unified._further import Further, further_loss, weights_of
-from jmeta.unified._meta_learner import MetaLearner
-from jmeta.unified._task_encoder import TaskEncoder, check_vector
+from jmeta.unified._parts import MetaLearner, TaskEncoder, check_vector
 
 
 def unified_multitask(

@@ -10,9 +10,8 @@ from jmeta._rows import fill
 from jmeta._types import Batch, EncoderHead, Params
 from jmeta.multitask._multitask import MultitaskModel
 from jmeta.unified._embeddings import attended, task_part, with_embedding
-from jmeta.unified._meta_learner import MetaLearner
+from jmeta.unified._parts import MetaLearner, TaskEncoder
 from jmeta.unified._rules import Rule, spread
-from jmeta.unified._task_encoder import TaskEncoder
 
 
 def follow_strategies(optimizer: optax.GradientTransformation, meta_learner: MetaLearner) -> optax.GradientTransformationExtraArgs:

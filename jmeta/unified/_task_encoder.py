@@ -4,8 +4,7 @@ Attention over a set of examples follows the set transformer (Lee et al., 2019, 
 without layer normalisation; the reconstruction is the decoder of a conditional neural process (Garnelo et al., 2018, 1807.01613).
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,25 +15,7 @@ from jmeta._rows import fill
 from jmeta._types import Batch, EncoderHead, Mask, Model, Params
 from jmeta.unified._dense import dense, dense_init
 from jmeta.unified._examples import examples_of, outputs_from, width_of_outputs
-
-
-class TaskEncoder(NamedTuple):
-    """From a task's examples to its embedding, and back.
-
-    What several kinds of task have in common are parameters ``shared``, what their targets and outputs need ``own``.
-
-    Attributes:
-      init: ``(key, batch, outputs) -> EncoderHead(shared, own)``; ``outputs`` are what a learner makes of ``batch.x``.
-      embed: ``(params, batch, outputs, *, classes=None) -> [d]``, whatever the order of rows and whatever is in masked ones.
-      reconstruct: ``(params, embedding [d], batch, outputs) -> (outputs, batch)``, what is made of inputs and the embedding, and
-        the batch that holds its targets; None where nothing is reconstructed.
-      empty: whether a task without examples has an embedding that means something.
-    """
-
-    init: Callable[[jax.Array, Batch, Any], EncoderHead]
-    embed: Callable[..., jax.Array]
-    reconstruct: Callable[..., tuple[Any, Batch]] | None = None
-    empty: bool = False
+from jmeta.unified._parts import TaskEncoder
 
 
 def attention_task_encoder(
@@ -114,17 +95,6 @@ def attention_task_encoder(
         return outputs_from(rows, examples, outputs), examples.batch
 
     return TaskEncoder(init, embed, reconstruct, empty)
-
-
-def check_vector(vector: Any, size: int | None = None) -> None:
-    """Checks what a task encoder gives.
-
-    Raises:
-      ValueError: if it is no vector, or not of that size.
-    """
-    shape = getattr(vector, "shape", None)
-    if shape is None or len(shape) != 1 or (size is not None and shape != (size,)):
-        raise ValueError(f"task_encoder must give a vector [{size or 'd'}]; got {jax.tree.map(jnp.shape, vector)}.")
 
 
 def _attention_init(key: jax.Array, width: int) -> Params:
