@@ -3,6 +3,7 @@
 from jmeta.unified._embeddings import attention_between_tasks
 from jmeta.unified._learner import unified_learner
 from jmeta.unified._meta_learner import attention_meta_learner
+from jmeta.unified._modulation import modulating_meta_learner
 from jmeta.unified._multitask import unified_multitask
 from jmeta.unified._parts import MetaLearner, TaskEncoder
 from jmeta.unified._phases import add_task, follow_strategies
@@ -16,6 +17,7 @@ __all__ = [
     "attention_meta_learner",
     "attention_task_encoder",
     "follow_strategies",
+    "modulating_meta_learner",
     "unified_learner",
     "unified_multitask",
 ]

@@ -131,6 +131,33 @@ def test_weights_are_mixed_by_a_softmax_for_each_group(x64, groups):
             np.testing.assert_allclose(leaf[..., columns], mixed[..., columns], rtol=1e-12)
 
 
+def test_a_modulated_network_is_a_scaled_and_shifted_one(x64):
+    """Against activations: a layer is scaled by channels, a bias is shifted; unmodulated it is MAML."""
+    layer = jmeta.Model(
+        lambda key, x: {"kernel": jax.random.normal(key, (x.shape[-1], 3)), "bias": jnp.arange(3.0)},
+        lambda params, x, *, key=None, mask=None: x @ params["kernel"] + params["bias"][None],
+    )
+    strategies, vector, x = jmeta.modulating_meta_learner(inner_rate=RATE), jnp.array([0.3, -0.8]), jnp.ones((2, 4))
+    params = strategies.init(KEY, lambda key: layer.init(key, x), vector, 2)
+    chex.assert_trees_all_equal(strategies.initial(params, vector), params["weights"])
+    params = varied(params)
+    scale, shift = (
+        vector @ params["modulations"][name]["kernel"] + params["modulations"][name]["bias"] for name in ("kernel", "bias")
+    )
+    plain = layer.apply(params["weights"], x)
+    bias = np.asarray(params["weights"]["bias"])
+    expected = (np.asarray(plain) - bias) * (1 + np.asarray(scale)) + bias + np.asarray(shift)
+    np.testing.assert_allclose(layer.apply(strategies.initial(params, vector), x), expected, rtol=1e-12)
+    encoder, maml = jmeta.attention_task_encoder(embedding=3, width=4), jmeta.maml(MODEL, jmeta.squared_error, optax.sgd(RATE))
+    made = jmeta.unified_learner(MODEL, jmeta.squared_error, encoder, strategies, reconstruction=0)
+    whole = made.init(KEY, episode())
+    start = whole.encoder["meta_learner"]["weights"]
+    expected = maml.loss(start, KEY, episode())[0], maml.adapt(start, KEY, episode().support)
+    chex.assert_trees_all_close(losses_and_adapted(made, whole), expected, rtol=1e-10)
+    moved = varied(whole)
+    testing.check_gradient(made.loss, moved, KEY, episode(), tolerance=1e-6)
+
+
 def test_ablations_leave_out_what_they_name(x64):
     sizes = {
         "all": {},
