@@ -24,7 +24,7 @@ from jmeta._metrics.bootstrap import Predictions, measure
 from jmeta._metrics.comparison import delta_m, mean_rank, paired_delta_m
 from jmeta._metrics.decisions import f1_score, mean_iou, precision, recall
 from jmeta._metrics.entries import has_one_logit
-from jmeta._metrics.regression import explained_variance, r2_score
+from jmeta._metrics.regression import explained_variance, r2_score, root_mean_squared_error
 from jmeta._metrics.scores import average_precision, calibration_error, roc_auc
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "r2_score",
     "recall",
     "roc_auc",
+    "root_mean_squared_error",
     "squared_error",
 ]
 

@@ -8,7 +8,7 @@ import optax
 
 from jmeta._catalogue.rows import Target
 from jmeta._types import LossFn, Model
-from jmeta.metrics import absolute_error, accuracy, mean_iou, r2_score, squared_error
+from jmeta.metrics import absolute_error, accuracy, mean_iou, r2_score, root_mean_squared_error, squared_error
 from jmeta.multitask._multitask import Task
 
 Metrics = Mapping[str, Callable[..., Any]]
@@ -28,7 +28,11 @@ def numbers(head: Model) -> Target:
     """Standardised numbers of each example, ``[n, outputs]``."""
 
     def metrics(deviation: Any) -> Metrics:
-        return {"root mean squared error": _root_mean_squared_error(1 if deviation is None else deviation), "R2": r2_score}
+        def error(outputs: Any, targets: Any, weights: Any = None) -> float:
+            unit = 1 if deviation is None else deviation
+            return root_mean_squared_error(outputs * unit, targets * unit, weights)
+
+        return {"root mean squared error": error, "R2": r2_score}
 
     return measured(head, squared_error, metrics)
 
@@ -60,14 +64,6 @@ def _mean(targets: Any, weights: Any) -> np.ndarray:
     axes = tuple(range(counted.ndim))
     total = (targets * counted.reshape(*counted.shape, *[1] * (targets.ndim - counted.ndim))).sum(axis=axes)
     return np.broadcast_to((total / max(counted.sum(), 1)).astype(targets.dtype), targets.shape[1:])
-
-
-def _root_mean_squared_error(deviation: Any) -> Callable[..., float]:
-    def root_mean_squared_error(outputs: Any, targets: Any, weights: Any = None) -> float:
-        squares = np.square((outputs - targets) * np.asarray(deviation, targets.dtype))
-        return float(np.sqrt(np.average(squares.mean(axis=tuple(range(1, squares.ndim))), weights=weights)))
-
-    return root_mean_squared_error
 
 
 def _relative_error(outputs: Any, targets: Any) -> Any:

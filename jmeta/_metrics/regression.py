@@ -1,10 +1,29 @@
-"""Metrics of numbers: how much of the targets' variance is explained."""
+"""Metrics of numbers: how far off they are, and how much of the targets' variance is explained."""
 
 from typing import Any
 
 import numpy as np
 
 from jmeta._metrics.entries import columns_of_numbers, mean_of_defined
+
+
+def root_mean_squared_error(outputs: Any, targets: Any, weights: Any = None) -> float:
+    r"""Computes :math:`\sqrt{\mathrm{mean} (y - f)^2}` for each column, in the unit of the targets, and their mean.
+
+    A column without targets is left out; with no other the error is NaN.
+
+    Args:
+      outputs: ``[n, ...]`` predicted numbers.
+      targets: ``[n, ...]`` true ones, of the same shape.
+      weights: what each entry counts, of the first axes of the targets.
+
+    Raises:
+      ValueError: as all set metrics do.
+    """
+    outputs, targets, weights = columns_of_numbers(outputs, targets, weights)
+    total = weights.sum(axis=0)
+    squares = (weights * (targets - outputs) ** 2).sum(axis=0)[total > 0]
+    return mean_of_defined(np.sqrt(squares / total[total > 0]))
 
 
 def r2_score(outputs: Any, targets: Any, weights: Any = None) -> float:
