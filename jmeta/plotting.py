@@ -13,6 +13,7 @@ import numpy as np
 
 from jmeta._plots import figures
 from jmeta._plots.multitask import affinity_matrix, cosine_history, method_comparison, task_groups
+from jmeta._plots.unified import step_sizes, task_embeddings
 from jmeta._types import Batch, Episode, Learner, Params
 from jmeta.evaluation import Estimate
 
@@ -26,7 +27,9 @@ __all__ = [
     "cosine_history",
     "method_comparison",
     "regression_tasks",
+    "step_sizes",
     "sweep_curve",
+    "task_embeddings",
     "task_groups",
     "training_curve",
 ]
