@@ -35,11 +35,13 @@ class DomainAdaptation(NamedTuple):
 
     Attributes:
       init: ``(key, {"source": Batch, "target": Batch}) -> DomainParams``.
+      encode: ``(params, x, *, key=None, mask=None) -> features``, in either domain.
       predict: ``(params, x, *, key=None, mask=None) -> outputs``, in either domain.
       objective: ``(params, key, {"source": Batch, "target": Batch}, *, step=0) -> (scalar, metrics)``.
     """
 
     init: Callable[[jax.Array, Any], DomainParams]
+    encode: Callable[..., Any]
     predict: Callable[..., Any]
     objective: Objective
 
@@ -76,6 +78,9 @@ def domain_adaptation(encoder: Model, head: Model, loss_fn: LossFn, alignment: A
         _check_labels(source, outputs, loss_fn)
         return DomainParams(encoder_params, head_params, alignment.init(alignment_key, features, outputs))
 
+    def encode(params: DomainParams, x: Any, *, key: Key = None, mask: Mask = None) -> Any:
+        return encoder.apply(params.encoder, x, key=key, mask=mask)
+
     def predict(params: DomainParams, x: Any, *, key: Key = None, mask: Mask = None) -> Any:
         return model.apply(EncoderHead(params.encoder, params.head), x, key=key, mask=mask)
 
@@ -99,7 +104,7 @@ def domain_adaptation(encoder: Model, head: Model, loss_fn: LossFn, alignment: A
         metrics = {"loss": value + apart, "source_loss": value} | prefixed("alignment", found)
         return value + apart, metrics | any_present([presence(source.batch), both])
 
-    return DomainAdaptation(init, predict, objective)
+    return DomainAdaptation(init, encode, predict, objective)
 
 
 def domains_of(data: Any) -> tuple[Batch, Batch]:
