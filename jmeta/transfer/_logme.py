@@ -41,6 +41,7 @@ def logme(features: Any, targets: Any) -> float:
 def _evidence(squares: np.ndarray, seen: np.ndarray, unseen: float, rows: int) -> float:
     """Maximises the evidence of one target, ``seen`` along the left singular vectors and ``unseen`` by all of them together."""
     alpha = beta = 1.0
+    weights = residual = 0.0
     for _ in range(11):
         ratio = alpha / beta
         effective = (squares / (squares + ratio)).sum()

@@ -79,5 +79,5 @@ def test_the_three_scores_are_those_of_their_parts(x64):
 
 def test_data_without_a_validation_is_refused():
     model, given = adapted(transfer.coral()), data()
-    with pytest.raises(ValueError, match="data must hold batches without a mask by the names .*; got"):
+    with pytest.raises(ValueError, match=r"data must hold batches without a mask by the names .*; got"):
         transfer.label_free_scores(model, model.init(KEY, given), given)
