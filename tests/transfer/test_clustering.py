@@ -105,7 +105,7 @@ def test_refining_makes_clusters_tighter_than_k_means():
     params, start = transfer.start_clusters(model, jnp.eye(2), x, 3, restarts=3)
     np.testing.assert_allclose(params.centroids, start.centroids, rtol=1e-6)
     before = np.asarray(model.assign(params, x)).max(axis=1).mean()
-    refined, found = transfer.refine_clusters(model, params, x, optax.sgd(0.3), stages=6, steps=40, batch_size=30, tolerance=0.0)
+    refined, found = transfer.refine_clusters(model, params, x, optax.adam(0.03), stages=6, steps=40, batch_size=30, tolerance=0.0)
     after = np.asarray(model.assign(refined, x))
     np.testing.assert_array_equal(found, after.argmax(axis=1))
     assert after.max(axis=1).mean() > before + 0.1
