@@ -108,7 +108,7 @@ def test_refining_makes_clusters_tighter_than_k_means():
     refined, found = transfer.refine_clusters(model, params, x, optax.adam(0.03), stages=6, steps=40, batch_size=30, tolerance=0.0)
     after = np.asarray(model.assign(refined, x))
     np.testing.assert_array_equal(found, after.argmax(axis=1))
-    assert after.max(axis=1).mean() > before + 0.1
+    assert after.max(axis=1).mean() > before + 0.05
     assert transfer.clustering_accuracy(found, labels) >= transfer.clustering_accuracy(start.assignment, labels) - 0.02
 
 
