@@ -80,3 +80,16 @@ def test_data_that_is_no_pair_of_domains_is_refused():
     refused(r'data must be \{"source": Batch.*; got Batch', lambda: model.init(KEY, given["source"]))
     refused(r"data must be .*; got \['source'\]", lambda: model.init(KEY, {"source": given["source"]}))
     refused(r"target must hold at least one example", lambda: model.init(KEY, given | {"target": Batch(jnp.ones((0, 2)), None)}))
+
+
+def test_no_alignment_is_given_what_the_target_brings_of_labels():
+    def loss(params, key, source, target, *, step=0):
+        assert source.batch.y is not None
+        assert (target.batch.y, target.batch.weights) == (None, None)
+        return jnp.zeros(()), {}
+
+    model, given = nothing(alignment=transfer.Alignment(lambda key, features, outputs: (), loss)), data()
+    labelled = given | {"target": given["target"]._replace(y=jnp.arange(5), weights=jnp.ones(5))}
+    params = model.init(KEY, labelled)
+    value, metrics = jax.eval_shape(model.objective, params, KEY, labelled)
+    assert (value.shape, metrics.keys()) == ((), {"loss", "source_loss"})

@@ -34,7 +34,7 @@ def test_steps_on_scales_and_offsets_lower_the_entropy_and_leave_the_rest():
     params = model.init(KEY, batch.x)
     optimizer = jmeta.trainable(optax.adam(0.1), lambda path: "BatchStatistics" in path)
     step, state = jax.jit(jmeta.make_step(transfer.tent(model), optimizer)), jmeta.init_state(params, optimizer, KEY)
-    for _ in range(10):
+    for _ in range(20):
         state, _ = step(state, batch)
     before, after = (transfer.tent(model)(weights, KEY, batch)[0] for weights in (params, state.params))
     assert after < 0.9 * before
