@@ -38,7 +38,7 @@ def test_steps_on_scales_and_offsets_lower_the_entropy_and_leave_the_rest():
         state, _ = step(state, batch)
     before, after = (transfer.tent(model)(weights, KEY, batch)[0] for weights in (params, state.params))
     assert after < 0.9 * before
-    chex.assert_trees_all_equal(state.params["params"]["Dense_0"], params["params"]["Dense_0"])
+    chex.assert_trees_all_equal(state.params["Dense_0"], params["Dense_0"])
 
 
 def test_a_model_without_logits_is_refused():
