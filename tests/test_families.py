@@ -14,11 +14,16 @@ import optax
 import pytest
 
 import jmeta
+<<<<<<< HEAD
+=======
+from jmeta import Batch, aggregation, testing, transfer
+>>>>>>> transfer2
 from jmeta import _aggregator_promises as promises
 from jmeta import aggregation, testing
 from jmeta._aggregator_trials import Trial
 from tests.multitask import trunks
 from tests.test_protocol import LEARNERS
+from tests.transfer import domains
 
 KEY = jax.random.key(0)
 ROOT = Path(__file__).parent.parent
@@ -110,6 +115,18 @@ MULTITASK = {
     "unified_multitask": unified,
     "multitask_model with scales of its own": trunks.scaled,
     "multitask_model without common features": trunks.conditioned,
+}
+ALIGNMENTS = {
+    "coral": transfer.coral(),
+    "mmd": transfer.mmd(),
+    "joint_mmd": transfer.joint_mmd(),
+    "dann": transfer.dann(domains.dense(1), reversal=0.5),
+    "cdan": transfer.cdan(domains.dense(1), reversal=0.5),
+    "cdan without entropy": transfer.cdan(domains.dense(1), entropy=False),
+    "mcc": transfer.mcc(),
+    "mcd": transfer.mcd(domains.dense(domains.CLASSES)),
+    "mdd": transfer.mdd(domains.dense(domains.CLASSES)),
+    "minimum_entropy": transfer.minimum_entropy(),
 }
 # Nothing is computed once for all tasks.
 WITHOUT_FEATURES = {"independent_networks", "task_conditioned_film", "multitask_model without common features"}
@@ -265,10 +282,74 @@ def test_a_way_of_sharing_without_features_is_not_compared_by_them(name):
         jmeta.joint_gradients(losses, with_respect_to="features")
 
 
+# --- alignments of two domains ----------------------------------------------------------------------------------------------------
+
+STRETCHED = 100 * domains.rows(5, 2)
+ALIKE = np.tile(domains.rows(5, 2)[:1], (5, 1))
+# The inputs of two domains, and how many rows of each are real.
+PAIRS = {
+    "equal": (domains.rows(5, 2), domains.rows(5, 2), 5, 5),
+    "disjoint": (STRETCHED - 1000, STRETCHED + 1000, 5, 5),
+    "of different sizes": (domains.rows(5, 2), domains.rows(5, 2, seed=2), 5, 2),
+    "of one row": (domains.rows(5, 2), domains.rows(5, 2, seed=2), 1, 5),
+    "of one row each": (domains.rows(5, 2), domains.rows(5, 2, seed=2), 1, 1),
+    "of one row again and again": (ALIKE, ALIKE, 5, 5),
+    "without a source": (domains.rows(5, 2), domains.rows(5, 2, seed=2), 0, 5),
+    "without a target": (domains.rows(5, 2), domains.rows(5, 2, seed=2), 5, 0),
+}
+
+
+def pairs(dtype):
+    """All of them, leaves ``[pairs, ...]``; what is masked is NaN."""
+    found = {"source": [], "target": []}
+    for *inputs, of_source, of_target in PAIRS.values():
+        for name, x, count in zip(found, inputs, (of_source, of_target), strict=True):
+            mask = np.arange(5) < count
+            batch = Batch(
+                jnp.asarray(np.where(mask[:, None], x, np.nan), dtype), jnp.arange(5) % domains.CLASSES, jnp.asarray(mask)
+            )
+            found[name].append(batch._replace(y=None) if name == "target" else batch)
+    return {name: jax.tree.map(lambda *leaves: jnp.stack(leaves), *batches) for name, batches in found.items()}
+
+
+@pytest.mark.parametrize("name", ALIGNMENTS)
+def test_an_alignment_is_finite_whatever_the_domains_and_absent_ones_say_nothing(name):
+    model, given = domains.adapted(ALIGNMENTS[name]), pairs(jnp.float32)
+    params = model.init(KEY, rows_of(given, 0))
+    differentiate = jax.vmap(jax.value_and_grad(model.objective, has_aux=True), (None, None, 0))
+    (values, metrics), slopes = jax.jit(differentiate)(params, KEY, given)
+    half, in_half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params), pairs(jnp.bfloat16)
+    chex.assert_trees_all_equal_dtypes(half, jax.eval_shape(differentiate, half, KEY, in_half)[1])
+    chex.assert_tree_all_finite((values, slopes))
+    *_, without_source, without_target = range(len(PAIRS))
+    np.testing.assert_array_equal(metrics["present"], np.arange(len(PAIRS)) != without_source)
+    assert not any(leaf[without_source].any() for leaf in jax.tree.leaves((values, slopes)))
+    np.testing.assert_array_equal(values[without_target], metrics["source_loss"][without_target])
+    assert not any(leaf[without_target].any() for leaf in jax.tree.leaves(slopes.alignment))
+
+
+@pytest.mark.parametrize("name", ALIGNMENTS)
+def test_an_alignment_sees_real_rows_alone_and_no_target_labels(x64, name):
+    """Values and gradients of one row and five are those of five masked to one and five in another order."""
+    model, given = domains.adapted(ALIGNMENTS[name]), rows_of(pairs(float), [*PAIRS].index("of one row"))
+    source, target = given["source"], given["target"]
+    params = model.init(KEY, given)
+    differentiate = jax.jit(jax.value_and_grad(lambda params, data: model.objective(params, KEY, data)[0]))
+    told = target._replace(y=jnp.full(5, jnp.nan), weights=jnp.zeros(5))
+    one = {"source": Batch(source.x[:1], source.y[:1]), "target": Batch(target.x[::-1], None)}
+    masked, alone = differentiate(params, {"source": source, "target": told}), differentiate(params, one)
+    chex.assert_trees_all_close(masked, alone, rtol=1e-9, atol=1e-12)
+
+
 # --- every algorithm --------------------------------------------------------------------------------------------------------------
 
+<<<<<<< HEAD
 FAMILIES = ("optimization_based", "metric_based", "multitask", "unified", "weighting", "aggregation")
 MAKES = (jmeta.Learner, jmeta.MultitaskModel, jmeta.Weighting, jmeta.Aggregator)
+=======
+FAMILIES = ("optimization_based", "metric_based", "multitask", "weighting", "aggregation", "transfer")
+MAKES = (jmeta.Learner, jmeta.MultitaskModel, jmeta.Weighting, jmeta.Aggregator, transfer.Alignment)
+>>>>>>> transfer2
 # An aggregator or a model is made with them; they are none themselves.
 TOOLS = {"multitask_model", "weighted_by_gramian"}
 # Nobody wrote a paper about them.
@@ -285,10 +366,12 @@ def algorithms():
 @pytest.mark.parametrize("name", algorithms())
 def test_every_algorithm_has_its_rows_and_its_paper(name):
     algorithm = algorithms()[name]
-    tested = {row.split()[0] for table in (LEARNERS, WEIGHTINGS, AGGREGATORS, MULTITASK) for row in table}
+    tested = {row.split()[0] for table in (LEARNERS, WEIGHTINGS, AGGREGATORS, MULTITASK, ALIGNMENTS) for row in table}
     assert name in tested
     path = Path(inspect.getfile(algorithm)).relative_to(ROOT)
-    assert re.search(rf"^\| .*`(aggregation\.)?{name}`.* \| `{path}` \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert re.search(
+        rf"^\| .*`((aggregation|transfer)\.)?{name}`.* \| `{path}` \|$", (ROOT / "README.md").read_text(), re.MULTILINE
+    )
     said = f"{sys.modules[algorithm.__module__].__doc__} {algorithm.__doc__}"
     assert (re.search(r"\([^()]*(19|20)\d\d", said) is not None) is (name not in PLAIN)
 
