@@ -14,12 +14,8 @@ import optax
 import pytest
 
 import jmeta
-<<<<<<< HEAD
-=======
 from jmeta import Batch, aggregation, testing, transfer
->>>>>>> transfer2
 from jmeta import _aggregator_promises as promises
-from jmeta import aggregation, testing
 from jmeta._aggregator_trials import Trial
 from tests.multitask import trunks
 from tests.test_protocol import LEARNERS
@@ -131,6 +127,10 @@ ALIGNMENTS = {
 # Nothing is computed once for all tasks.
 WITHOUT_FEATURES = {"independent_networks", "task_conditioned_film", "multitask_model without common features"}
 UNIFIED = {"unified_multitask"}
+
+
+def rows_of(tree, index):
+    return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
 # --- aggregators ------------------------------------------------------------------------------------------------------------------
@@ -343,13 +343,8 @@ def test_an_alignment_sees_real_rows_alone_and_no_target_labels(x64, name):
 
 # --- every algorithm --------------------------------------------------------------------------------------------------------------
 
-<<<<<<< HEAD
-FAMILIES = ("optimization_based", "metric_based", "multitask", "unified", "weighting", "aggregation")
-MAKES = (jmeta.Learner, jmeta.MultitaskModel, jmeta.Weighting, jmeta.Aggregator)
-=======
-FAMILIES = ("optimization_based", "metric_based", "multitask", "weighting", "aggregation", "transfer")
+FAMILIES = ("optimization_based", "metric_based", "multitask", "unified", "weighting", "aggregation", "transfer")
 MAKES = (jmeta.Learner, jmeta.MultitaskModel, jmeta.Weighting, jmeta.Aggregator, transfer.Alignment)
->>>>>>> transfer2
 # An aggregator or a model is made with them; they are none themselves.
 TOOLS = {"multitask_model", "weighted_by_gramian"}
 # Nobody wrote a paper about them.
