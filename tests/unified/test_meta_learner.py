@@ -158,6 +158,22 @@ def test_a_modulated_network_is_a_scaled_and_shifted_one(x64):
     testing.check_gradient(made.loss, moved, KEY, episode(), tolerance=1e-6)
 
 
+def test_a_strategy_is_what_a_learner_begins_with_and_steps_by(x64):
+    encoder = jmeta.attention_task_encoder(embedding=3, width=4, seeds=2)
+    strategies = jmeta.attention_meta_learner(inner_rate=RATE, experiences=3, width=2)
+    made, task = learner(2), episode()
+    params = varied(made.init(KEY, task))
+    vector = jmeta.task_embedding(encoder, params, task.support, jnp.zeros((4, 1)))
+    strategy = jmeta.learning_strategy(strategies, params, vector)
+    start = jax.tree.map(lambda leaf: leaf[0], made.path(params, KEY, task.support, 2))
+    chex.assert_trees_all_close(strategy.initial, start, rtol=1e-12)
+    assert strategy.step_sizes.keys() == strategy.attention.keys() == {"encoder/layer_0", "encoder/layer_1"}
+    rates = params.encoder["meta_learner"]["rates"]["layer_0"]
+    expected = RATE * np.exp(np.asarray(vector) @ rates["kernel"] + rates["bias"]).reshape(2, 4)
+    np.testing.assert_allclose(strategy.step_sizes["encoder/layer_0"], expected, rtol=1e-12)
+    np.testing.assert_allclose(strategy.attention["encoder/layer_0"].sum(axis=1), np.ones(4), rtol=1e-12)
+
+
 def test_ablations_leave_out_what_they_name(x64):
     sizes = {
         "all": {},
