@@ -1,5 +1,6 @@
 """Meta-learners: from the embedding of a task to initial weights and an update rule."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -10,10 +11,9 @@ import jax.numpy as jnp
 from jmeta._options import check_counts, check_positive
 from jmeta._types import Params
 from jmeta.unified._dense import dense, dense_init, zeros_init
+from jmeta.unified._groups import GROUPS, Groups, count_groups, map_groups, mix, parted
 from jmeta.unified._parts import MetaLearner
 from jmeta.unified._rules import Rule, generated_descent
-
-GROUPS = ("tensor", "channel")
 
 
 def attention_meta_learner(
@@ -21,7 +21,7 @@ def attention_meta_learner(
     inner_rate: float = 0.01,
     experiences: int = 8,
     width: int = 16,
-    groups: str = "channel",
+    groups: Groups = "channel",
     attention: bool = True,
     initial_weights: bool = True,
     update_rules: bool = True,
@@ -56,61 +56,42 @@ def attention_meta_learner(
     size = experiences if initial_weights else 1
 
     def init(key: jax.Array, make: Callable[[jax.Array], Params], embedding: jax.Array, num_steps: int) -> Params:
-        bank_key, *keys = jax.random.split(key, 4)
-        bank = jax.vmap(make)(jax.random.split(bank_key, size))
-        leaves, structure = jax.tree.flatten(bank)
-
-        def each(key: jax.Array, made: Callable[[jax.Array, int], Any]) -> Any:
-            parts = jax.random.split(key, max(len(leaves), 1))
-            return jax.tree.unflatten(
-                structure, [made(one, _count(leaf[0], groups)) for one, leaf in zip(parts, leaves, strict=False)]
-            )
-
-        d, params = len(embedding), {"bank": bank}
+        bank_key, queries_key, keys_key = jax.random.split(key, 3)
+        bank, d = jax.vmap(make)(jax.random.split(bank_key, size)), len(embedding)
+        count, params = count_groups(_one(bank), groups), {"bank": bank}
         if attention and size > 1:
-            params["queries"] = each(keys[0], lambda key, count: dense_init(key, d, count * width))
-            params["keys"] = each(keys[1], lambda key, count: jax.random.normal(key, (count, size, width)))
+            params["queries"] = dense_init(queries_key, d, count * width)
+            params["keys"] = jax.random.normal(keys_key, (count, size, width))
         if update_rules:
-            params["rates"] = each(keys[2], lambda _, count: zeros_init(d, max(num_steps, 1) * count))
-            params["gates"] = each(keys[2], lambda _, count: {"task": zeros_init(d, count), "progress": jnp.zeros((2, count))})
+            params["rates"] = zeros_init(d, max(num_steps, 1) * count)
+            params["gates"] = {"task": zeros_init(d, count), "progress": jnp.zeros((2, count))}
         return params
 
-    def shares(params: Params, embedding: jax.Array) -> Any:
-        def of_leaf(leaf: jax.Array, queries: Any = None, keys: Any = None) -> jax.Array:
-            if keys is None:
-                return jnp.full((_count(leaf[0], groups), size), 1 / size, leaf.dtype)
-            query = dense(queries, embedding).reshape(keys.shape[0], 1, width)
-            return jax.nn.softmax((query * keys).sum(axis=-1) / math.sqrt(width), axis=-1)
-
-        return _each_leaf(of_leaf, params["bank"], params.get("queries"), params.get("keys"))
+    def shares(params: Params, embedding: jax.Array) -> jax.Array:
+        count = count_groups(_one(params["bank"]), groups)
+        if "keys" not in params:
+            return jnp.full((count, size), 1 / size, embedding.dtype)
+        queries = dense(params["queries"], embedding).reshape(count, 1, width)
+        return jax.nn.softmax((queries * params["keys"]).sum(axis=-1) / math.sqrt(width), axis=-1)
 
     def initial(params: Params, embedding: jax.Array) -> Params:
-        def mixed(leaf: jax.Array, share: jax.Array) -> jax.Array:
-            if groups == "tensor" or leaf.ndim == 1:
-                return jnp.tensordot(share[0], leaf, axes=1)
-            return jnp.einsum("gb,b...g->...g", share, leaf)
+        leaves, structure = jax.tree.flatten(params["bank"])
+        each = parted(shares(params, embedding), _one(params["bank"]), groups)
+        return jax.tree.unflatten(structure, [mix(*one) for one in zip(leaves, each, strict=True)])
 
-        return jax.tree.map(mixed, params["bank"], shares(params, embedding))
+    def rule(params: Params, embedding: jax.Array) -> Rule:
+        count = count_groups(_one(params["bank"]), groups)
+        if "rates" not in params:
+            return Rule(jnp.full((1, count), inner_rate, embedding.dtype))
+        rates = inner_rate * jnp.exp(dense(params["rates"], embedding)).reshape(-1, max(count, 1))
+        return Rule(rates, dense(params["gates"]["task"], embedding), params["gates"]["progress"])
 
-    def rule(params: Params, embedding: jax.Array) -> Any:
-        def of_leaf(leaf: jax.Array, rates: Any = None, gates: Any = None) -> Rule:
-            count = _count(leaf[0], groups)
-            if rates is None or gates is None:
-                return Rule(jnp.full((1, count), inner_rate, leaf.dtype), None, None)
-            sizes = inner_rate * jnp.exp(dense(rates, embedding)).reshape(-1, count)
-            return Rule(sizes, dense(gates["task"], embedding), gates["progress"])
+    def attended(params: Params, embedding: jax.Array) -> Any:
+        return map_groups(lambda _, share: share, _one(params["bank"]), shares(params, embedding), groups)
 
-        return _each_leaf(of_leaf, params["bank"], params.get("rates"), params.get("gates"))
-
-    return MetaLearner(init, initial, rule, generated_descent, inner_rate, shares)
+    return MetaLearner(init, initial, rule, functools.partial(generated_descent, groups), inner_rate, groups, attended)
 
 
-def _count(leaf: Any, groups: str) -> int:
-    return leaf.shape[-1] if groups == "channel" and leaf.ndim else 1
-
-
-def _each_leaf(function: Callable[..., Any], bank: Params, *rest: Any) -> Any:
-    """Calls a function with each leaf of the bank and what stands in its place in other trees, where there are any."""
-    leaves, structure = jax.tree.flatten(bank)
-    others = [structure.flatten_up_to(tree) for tree in rest if tree is not None]
-    return jax.tree.unflatten(structure, [function(*parts) for parts in zip(leaves, *others, strict=True)])
+def _one(bank: Params) -> Params:
+    """Gives the shapes of the weights that a bank holds several of."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), bank)

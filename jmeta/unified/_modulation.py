@@ -1,5 +1,6 @@
 """A meta-learner that modulates one initialisation: MMAML (Vuorio, Sun, Hu and Lim, 2019, 1910.13616), equations 3 and 4, FiLM."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -47,15 +48,14 @@ def modulating_meta_learner(*, inner_rate: float = 0.01) -> MetaLearner:
 
         return jax.tree.map(modulated, params["weights"], params["modulations"])
 
-    def rule(params: Params, embedding: jax.Array) -> Any:
-        del embedding
-        return jax.tree.map(lambda leaf: Rule(jnp.full((1, 1), inner_rate, leaf.dtype), None, None), params["weights"])
+    def rule(params: Params, embedding: jax.Array) -> Rule:
+        return Rule(jnp.full((1, len(jax.tree.leaves(params["weights"]))), inner_rate, embedding.dtype))
 
     def attention(params: Params, embedding: jax.Array) -> Any:
         del embedding
         return jax.tree.map(lambda leaf: jnp.ones((1, 1), leaf.dtype), params["weights"])
 
-    return MetaLearner(init, initial, rule, generated_descent, inner_rate, attention)
+    return MetaLearner(init, initial, rule, functools.partial(generated_descent, "tensor"), inner_rate, "tensor", attention)
 
 
 def _channels(leaf: Any) -> int:

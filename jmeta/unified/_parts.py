@@ -10,6 +10,7 @@ from jax.core import Tracer
 
 from jmeta._rows import counts_of
 from jmeta._types import Batch, EncoderHead, Mask, Params
+from jmeta.unified._groups import Groups
 
 
 class TaskEncoder(NamedTuple):
@@ -40,6 +41,7 @@ class MetaLearner(NamedTuple):
       rule: ``(params, embedding [d]) -> rule``, what the steps are taken by.
       descent: ``rule -> optax transformation``.
       inner_rate: the step size that rules begin at.
+      groups: what of the weights has a step size of its own.
       attention: ``(params, embedding [d]) -> [experiences]`` for each group of each tensor, ``[groups, experiences]``.
     """
 
@@ -48,6 +50,7 @@ class MetaLearner(NamedTuple):
     rule: Callable[[Params, jax.Array], Any]
     descent: Callable[[Any], optax.GradientTransformation]
     inner_rate: float
+    groups: Groups
     attention: Callable[[Params, jax.Array], Any]
 
 

@@ -10,8 +10,8 @@ from jmeta._rows import fill
 from jmeta._types import Batch, EncoderHead, Params
 from jmeta.multitask._multitask import MultitaskModel
 from jmeta.unified._embeddings import attended, task_part, with_embedding
+from jmeta.unified._groups import map_groups, spread
 from jmeta.unified._parts import MetaLearner, TaskEncoder
-from jmeta.unified._rules import Rule, spread
 
 
 def follow_strategies(optimizer: optax.GradientTransformation, meta_learner: MetaLearner) -> optax.GradientTransformationExtraArgs:
@@ -29,8 +29,8 @@ def follow_strategies(optimizer: optax.GradientTransformation, meta_learner: Met
     """
     inner = optax.with_extra_args_support(optimizer)
 
-    def further(step: jax.Array, rule: Rule) -> jax.Array:
-        return step * spread(rule.rates[-1] / meta_learner.inner_rate, step)
+    def scaled(step: jax.Array, factors: jax.Array) -> jax.Array:
+        return step * spread(factors, step)
 
     def update(updates: Params, state: Any, params: Params | None = None, **given: Any) -> tuple[Params, Any]:
         if params is None:
@@ -38,8 +38,9 @@ def follow_strategies(optimizer: optax.GradientTransformation, meta_learner: Met
         updates, state = inner.update(updates, state, params, **given)
         heads = {}
         for name, head in updates.head.items():
-            rules = meta_learner.rule(params.encoder["meta_learner"], attended(params.encoder, params.head[name].encoder, name))
-            change = jax.tree.map(further, head.encoder["change"], rules)
+            rule = meta_learner.rule(params.encoder["meta_learner"], attended(params.encoder, params.head[name].encoder, name))
+            factors = rule.rates[-1] / meta_learner.inner_rate
+            change = map_groups(scaled, head.encoder["change"], factors, meta_learner.groups)
             heads[name] = head._replace(encoder=head.encoder | {"change": change})
         return EncoderHead(updates.encoder, heads), state
 

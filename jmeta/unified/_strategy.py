@@ -3,12 +3,11 @@
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from jmeta._paths import path_of
 from jmeta._types import Batch, EncoderHead, Mask, Params
+from jmeta.unified._groups import map_groups
 from jmeta.unified._parts import MetaLearner, TaskEncoder
-from jmeta.unified._rules import Rule
 
 
 class Strategy(NamedTuple):
@@ -48,12 +47,16 @@ def learning_strategy(meta_learner: MetaLearner, params: Params, embedding: jax.
       embedding: ``[d]`` from :func:`task_embedding`.
     """
     parts = [part["meta_learner"] for part in params]
-    initial = EncoderHead(*(meta_learner.initial(part, embedding) for part in parts))
-    rules = EncoderHead(*(meta_learner.rule(part, embedding) for part in parts))
-    attention = EncoderHead(*(meta_learner.attention(part, embedding) for part in parts))
-    sizes = {
-        path_of(path): jnp.asarray(rule.rates)
-        for path, rule in jax.tree_util.tree_leaves_with_path(rules, is_leaf=lambda node: isinstance(node, Rule))
-    }
-    shares = {path_of(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(attention)}
-    return Strategy(initial, sizes, shares)
+    initial, attention = (
+        EncoderHead(*(make(part, embedding) for part in parts)) for make in (meta_learner.initial, meta_learner.attention)
+    )
+    rates = [meta_learner.rule(part, embedding).rates for part in parts]
+    sizes = [
+        map_groups(lambda _, rates: rates.T, weights, found.T, meta_learner.groups)
+        for weights, found in zip(initial, rates, strict=True)
+    ]
+    return Strategy(initial, _by_path(EncoderHead(*sizes)), _by_path(attention))
+
+
+def _by_path(tree: Any) -> dict[str, jax.Array]:
+    return {path_of(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}

@@ -9,7 +9,7 @@ import pytest
 
 import jmeta
 from jmeta import testing
-from jmeta.unified._meta_learner import GROUPS
+from jmeta.unified._groups import GROUPS
 from tests.test_protocol import dense
 
 KEY = jax.random.key(0)
@@ -69,7 +69,7 @@ def test_attention_on_one_experience_is_as_many_mamls(x64):
     for chosen in range(3):
         # Queries that do not look at the task, and keys so far apart that the others get exactly nothing.
         queries = jax.tree.map(lambda leaf: jnp.ones_like(leaf) if leaf.ndim == 1 else jnp.zeros_like(leaf), part["queries"])
-        keys = jax.tree.map(lambda leaf: jnp.zeros_like(leaf).at[:, chosen].set(1e4), part["keys"])  # noqa: B023
+        keys = jnp.zeros_like(part["keys"]).at[:, chosen].set(1e4)
         fixed = params._replace(encoder=params.encoder | {"meta_learner": part | {"queries": queries, "keys": keys}})
         start = jax.tree.map(lambda leaf: leaf[chosen], part["bank"])  # noqa: B023
         expected = maml.loss(start, KEY, episode())[0], maml.adapt(start, KEY, episode().support)
@@ -83,7 +83,8 @@ def test_rules_alone_that_look_at_nothing_are_meta_sgd_with_a_step_size_for_each
     part = jax.tree.map(lambda leaf: leaf.astype(float), params.encoder["meta_learner"])
     rates = jax.tree.map(lambda leaf: 0.3 * jnp.sin(1.0 + jnp.arange(leaf.size)) if leaf.ndim == 1 else leaf, part["rates"])
     params = params._replace(encoder=params.encoder | {"meta_learner": part | {"rates": rates}})
-    sizes = {name: RATE * jnp.exp(rates[name]["bias"]) for name in part["bank"]}
+    sizes = RATE * jnp.exp(rates["bias"])
+    sizes = dict(zip(part["bank"], [sizes[:4], sizes[4:]] if groups == "channel" else [sizes[:1], sizes[1:]], strict=True))
     start = jax.tree.map(lambda leaf: leaf[0], part["bank"])
     meta_sgd = jmeta.meta_sgd(MODEL, jmeta.squared_error, num_steps=1)
     spread = jax.tree.map(lambda leaf, size: jnp.broadcast_to(size[None], leaf.shape), start, sizes)
@@ -102,7 +103,7 @@ def test_gates_see_the_loss_and_the_length_of_the_gradient(x64):
     vector = np.asarray(encoder.embed(shared, task.support, jnp.zeros((4, 1))))
     x, y = np.asarray(task.support.x), np.asarray(task.support.y)
     weights = part["bank"]["layer_0"][0]
-    rates, gates = part["rates"]["layer_0"], part["gates"]["layer_0"]
+    rates, gates = part["rates"], part["gates"]
     for step in range(2):
         error = x @ weights - y
         slope, loss = 2 * x.T @ error / len(x), np.mean(error**2)
@@ -119,11 +120,14 @@ def test_weights_are_mixed_by_a_softmax_for_each_group(x64, groups):
     vector = jnp.array([0.3, -0.8])
     params = varied(strategies.init(KEY, lambda key: MODEL.init(key, jnp.ones((1, 2))), vector, 1))
     shares, weights = strategies.attention(params, vector), strategies.initial(params, vector)
+    queries = np.asarray(vector @ params["queries"]["kernel"] + params["queries"]["bias"]).reshape(-1, 2)
+    first = 0
     for name, leaf in weights.items():
-        query = np.asarray(vector @ params["queries"][name]["kernel"] + params["queries"][name]["bias"])
         count = leaf.shape[-1] if groups == "channel" else 1
+        first += count
         for group in range(count):
-            scores = np.array([query.reshape(count, 2)[group] @ key for key in np.asarray(params["keys"][name][group])])
+            at = first - count + group
+            scores = np.array([queries[at] @ key for key in np.asarray(params["keys"][at])])
             expected = np.exp(scores / np.sqrt(2))
             np.testing.assert_allclose(shares[name][group], expected / expected.sum(), rtol=1e-12)
             mixed = np.tensordot(shares[name][group], params["bank"][name], axes=1)
@@ -168,8 +172,8 @@ def test_a_strategy_is_what_a_learner_begins_with_and_steps_by(x64):
     start = jax.tree.map(lambda leaf: leaf[0], made.path(params, KEY, task.support, 2))
     chex.assert_trees_all_close(strategy.initial, start, rtol=1e-12)
     assert strategy.step_sizes.keys() == strategy.attention.keys() == {"encoder/layer_0", "encoder/layer_1"}
-    rates = params.encoder["meta_learner"]["rates"]["layer_0"]
-    expected = RATE * np.exp(np.asarray(vector) @ rates["kernel"] + rates["bias"]).reshape(2, 4)
+    rates = params.encoder["meta_learner"]["rates"]
+    expected = RATE * np.exp(np.asarray(vector) @ rates["kernel"] + rates["bias"]).reshape(2, 5)[:, :4]
     np.testing.assert_allclose(strategy.step_sizes["encoder/layer_0"], expected, rtol=1e-12)
     np.testing.assert_allclose(strategy.attention["encoder/layer_0"].sum(axis=1), np.ones(4), rtol=1e-12)
 

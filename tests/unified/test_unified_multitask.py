@@ -118,7 +118,7 @@ def test_strategies_scale_the_steps_of_changes_by_their_last_rates(x64):
     gradient = jax.tree.map(jnp.ones_like, params)
     expected, got = (one.update(gradient, one.init(params), params)[0] for one in (plain, following))
     chex.assert_trees_all_equal(got.encoder, expected.encoder)
-    rates = params.encoder["meta_learner"]["rates"]["layer_0"]
+    rates = params.encoder["meta_learner"]["rates"]
     vectors = jnp.stack([params.encoder["embeddings"][name] for name in model.names])
     between = params.encoder["between"]
     taken = jmeta.attention_between_tasks(params)[1] @ vectors @ between["values"]["kernel"] + between["values"]["bias"]
