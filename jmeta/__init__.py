@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from jmeta import plotting as plotting
     from jmeta import tasks as tasks
     from jmeta import testing as testing
+    from jmeta import transfer as transfer
     from jmeta import weighting as weighting
     from jmeta._public import *
     from jmeta.aggregation import *
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_SUBMODULES = ("aggregation", "checkpointing", "metrics", "nn", "plotting", "tasks", "testing", "weighting")
+_SUBMODULES = ("aggregation", "checkpointing", "metrics", "nn", "plotting", "tasks", "testing", "transfer", "weighting")
 # Who lists public names, each once: in its imports and its __all__.
 _LISTS = (
     "_public.py",
