@@ -5,13 +5,35 @@ from typing import Any
 
 import jax
 
-# A predicate on paths such as "encoder/Dense_0/kernel", or a tree of booleans, each for all that lies below it.
+# A function of paths such as "encoder/Dense_0/kernel", or a tree of values, each for all that lies below it.
+ByPath = Callable[[str], Any] | Any
+# Likewise a predicate, or a tree of booleans.
 Select = Callable[[str], bool] | Any
 
 
 def path_of(path: Any) -> str:
     """Writes the path of a leaf: ``encoder/Dense_0/kernel``."""
     return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def values_by_path(tree: Any, choice: ByPath, *, name: str, what: str = "a function of paths") -> Any:
+    """Gives each leaf its value.
+
+    Args:
+      tree: a pytree.
+      choice: a function of paths, or a prefix tree of values.
+      name: what to call ``choice`` in an error.
+      what: what it may be besides a prefix.
+
+    Raises:
+      ValueError: if the prefix tree does not fit.
+    """
+    if callable(choice):
+        return jax.tree_util.tree_map_with_path(lambda path, _: choice(path_of(path)), tree)
+    try:
+        return jax.tree.broadcast(choice, tree)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be {what} or a prefix of the tree: {error}") from error
 
 
 def chosen(tree: Any, select: Select, *, name: str) -> Any:
@@ -25,13 +47,7 @@ def chosen(tree: Any, select: Select, *, name: str) -> Any:
     Raises:
       ValueError: if nothing is chosen, which would be silent otherwise, or the prefix tree does not fit.
     """
-    if callable(select):
-        marks = jax.tree_util.tree_map_with_path(lambda path, _: bool(select(path_of(path))), tree)
-    else:
-        try:
-            marks = jax.tree.map(lambda keep, below: jax.tree.map(lambda _: bool(keep), below), select, tree)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{name} must be a predicate on paths or a prefix of the tree: {error}") from error
+    marks = jax.tree.map(bool, values_by_path(tree, select, name=name, what="a predicate on paths"))
     if not any(jax.tree.leaves(marks)):
         paths = [path_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
         shown = ", ".join(paths[:8]) + (", ..." if len(paths) > 8 else "")

@@ -11,8 +11,8 @@ import optax
 
 from jmeta._optimizers import trainable
 from jmeta._options import check_counts
+from jmeta._paths import ByPath, values_by_path
 from jmeta._types import Params
-from jmeta.transfer._by_path import ByPath, values_by_path
 
 
 def gradual_unfreezing(optimizer: optax.GradientTransformation, steps: ByPath) -> optax.GradientTransformationExtraArgs:

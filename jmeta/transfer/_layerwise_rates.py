@@ -9,8 +9,8 @@ from typing import Any
 import jax
 import optax
 
+from jmeta._paths import ByPath, values_by_path
 from jmeta._types import Params
-from jmeta.transfer._by_path import ByPath, values_by_path
 
 
 def layerwise_rates(optimizer: optax.GradientTransformation, rates: ByPath) -> optax.GradientTransformationExtraArgs:
