@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jmeta._composition import fitted
 from jmeta._rows import mean_over_rows
 from jmeta._sentences import kinds
-from jmeta._types import Batch, Metrics, Params
+from jmeta._types import Batch, Metrics, Model, Params
 
 Strength = float | Callable[[Any], Any]  # A number, or a schedule of it: ``step -> number``.
 
@@ -90,6 +91,18 @@ def check_logits(name: str, outputs: Any) -> jax.Array:
     if found.ndim != 2 or found.shape[1] < 2:
         raise ValueError(f"{name} must be logits [n, classes] of at least 2 classes for this alignment; got {kinds(outputs)}.")
     return found
+
+
+def init_beside(name: str, model: Model, key: jax.Array, features: Any, outputs: Any) -> Params:
+    """Makes the parameters of a model that stands beside the head.
+
+    Raises:
+      ValueError: if the head gives no logits, or the model other outputs than it.
+    """
+    params, found = fitted(name, "the encoder", model, key, features)
+    if check_logits("outputs", outputs).shape != getattr(found, "shape", None):
+        raise ValueError(f"{name} must give what the head gives, {kinds(outputs)}; got {kinds(found)}.")
+    return params
 
 
 def mean_of(domain: Domain, values: jax.Array) -> jax.Array:

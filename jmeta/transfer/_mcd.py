@@ -9,12 +9,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jmeta._composition import fitted
 from jmeta._options import check_model
 from jmeta._scoring import score
-from jmeta._sentences import kinds
 from jmeta._types import LossFn, Metrics, Model, Params
-from jmeta.transfer._alignment import Alignment, Domain, Strength, at, check_logits, mean_of
+from jmeta.transfer._alignment import Alignment, Domain, Strength, at, check_logits, init_beside, mean_of
 from jmeta.transfer._reversal import reverse_gradient
 
 
@@ -43,10 +41,7 @@ def mcd(
     check_model("second_head", second_head)
 
     def init(key: jax.Array, features: Any, outputs: Any) -> Params:
-        params, second = fitted("second_head", "the encoder", second_head, key, features)
-        if check_logits("outputs", outputs).shape != getattr(second, "shape", None):
-            raise ValueError(f"second_head must give what the head gives, {kinds(outputs)}; got {kinds(second)}.")
-        return params
+        return init_beside("second_head", second_head, key, features, outputs)
 
     def loss(params: Params, key: jax.Array, source: Domain, target: Domain, *, step: Any = 0) -> tuple[jax.Array, Metrics]:
         keys = jax.random.split(key)

@@ -6,11 +6,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jmeta._composition import fitted
 from jmeta._options import check_model, check_positive
-from jmeta._sentences import kinds
 from jmeta._types import Metrics, Model, Params
-from jmeta.transfer._alignment import Alignment, Domain, Strength, at, check_logits, logits, mean_of
+from jmeta.transfer._alignment import Alignment, Domain, Strength, at, check_logits, init_beside, logits, mean_of
 from jmeta.transfer._reversal import reverse_gradient
 
 
@@ -38,10 +36,7 @@ def mdd(adversary: Model, *, margin: float = 4.0, reversal: Strength = 0.1, stre
     check_positive(margin=margin)
 
     def init(key: jax.Array, features: Any, outputs: Any) -> Params:
-        params, second = fitted("adversary", "the encoder", adversary, key, features)
-        if check_logits("outputs", outputs).shape != getattr(second, "shape", None):
-            raise ValueError(f"adversary must give what the head gives, {kinds(outputs)}; got {kinds(second)}.")
-        return params
+        return init_beside("adversary", adversary, key, features, outputs)
 
     def loss(params: Params, key: jax.Array, source: Domain, target: Domain, *, step: Any = 0) -> tuple[jax.Array, Metrics]:
         rate, keys = at(reversal, step), jax.random.split(key)
