@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from jmeta._estimates import Estimate
     from jmeta.multitask._grouping import Grouping
 
-# Of the palette of Okabe and Ito, which the colour-blind can tell apart, as red and blue are.
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "0.55"
+BLUE, ORANGE, *_ = figures.COLORS
+GREY = "0.55"
+# Red and blue, which the colour-blind can tell apart too.
 DIVERGING = "RdBu"
 PER_ROW = 5
 

@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# The palette of Okabe and Ito, which the colour-blind can tell apart.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
-
 
 def task_embeddings(embeddings: Any, names: Sequence[str], *, attention: Any = None) -> Figure:
     """Draws embeddings of tasks on their two principal axes, those of one name in one colour.
@@ -52,7 +49,7 @@ def _draw_points(axes: Axes, vectors: np.ndarray, names: Sequence[str], kinds: S
     shares = [float(100 * np.square(size) / total) for size in sizes[:2]] + [0.0, 0.0]
     for at, kind in enumerate(kinds):
         of_kind = points[[name == kind for name in names]]
-        axes.scatter(*of_kind.T, s=18, alpha=0.8, color=COLORS[at % len(COLORS)], label=kind, linewidths=0)
+        axes.scatter(*of_kind.T, s=18, alpha=0.8, color=figures.COLORS[at % len(figures.COLORS)], label=kind, linewidths=0)
     figures.label(axes, f"first axis ({shares[0]:.0f} % of the variance)", f"second axis ({shares[1]:.0f} %)")
     axes.legend(fontsize=8)
 
@@ -93,7 +90,7 @@ def step_sizes(rates: Any, groups: Sequence[str], names: Sequence[str]) -> Figur
     for number, (axes, group) in enumerate(zip(panels, groups, strict=False)):
         for at, kind in enumerate(kinds):
             of_kind = values[[name == kind for name in names], number]
-            color = COLORS[at % len(COLORS)]
+            color = figures.COLORS[at % len(figures.COLORS)]
             axes.plot(steps, np.exp(np.log(of_kind).mean(axis=0)), color=color, marker="o", markersize=3, label=kind)
             axes.fill_between(steps, of_kind.min(axis=0), of_kind.max(axis=0), color=color, alpha=0.15, linewidth=0)
         axes.set_yscale("log")
