@@ -137,6 +137,11 @@ def like(leading: jax.Array, values: jax.Array) -> jax.Array:
     return leading.reshape(*leading.shape, *[1] * (values.ndim - leading.ndim))
 
 
+def trailing(vector: jax.Array, values: jax.Array) -> jax.Array:
+    """Gives a vector of the last axis, of channels, the rank of ``values``."""
+    return vector.reshape(*[1] * (values.ndim - 1), -1)
+
+
 def _blank(leaf: jax.Array) -> int:
     # Not 0: losses by distance, ratio or logarithm are undefined there.
     return int(jnp.issubdtype(leaf.dtype, jnp.inexact))

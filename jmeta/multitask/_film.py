@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jmeta._composition import check_channels, check_models, init_stages, keys_of
+from jmeta._rows import trailing
 from jmeta._types import EncoderHead, Key, Mask, Model
 from jmeta.multitask._multitask import MultitaskModel, Task, Trunk, multitask_model
 
@@ -50,7 +51,7 @@ def task_conditioned_film(stages: Sequence[Model], tasks: Mapping[str, Task]) ->
         del name
         for stage, weights, own, stage_key in zip(stages, params.encoder, params.head, keys_of(key, len(stages)), strict=True):
             x = stage.apply(weights, x, key=stage_key, mask=mask)
-            scale, shift = (part.reshape(*[1] * (x.ndim - 1), -1).astype(x.dtype) for part in own)
+            scale, shift = (trailing(part, x).astype(x.dtype) for part in own)
             x = x + (scale * x + shift)
         return x
 

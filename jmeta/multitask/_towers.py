@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jmeta._composition import check_channels, init_stages, keys_of
+from jmeta._rows import trailing
 from jmeta._sentences import kinds, shapes
 from jmeta._types import EncoderHead, Key, Mask, Model, Params
 
@@ -82,7 +83,7 @@ def weighted_sum(weights: jax.Array, streams: Mapping[Any, jax.Array]) -> jax.Ar
     """Adds up streams ``[n, ..., channels]``, each times its row of ``weights [tasks, channels or 1]``."""
     terms = []
     for at, stream in enumerate(streams.values()):
-        terms.append(weights[at].reshape(*[1] * (stream.ndim - 1), -1).astype(stream.dtype) * stream)
+        terms.append(trailing(weights[at], stream).astype(stream.dtype) * stream)
     return sum(terms[1:], terms[0])
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from jmeta._rows import trailing
 from jmeta.nn._convolution import Conv
 from jmeta.nn._pooling import max_pool
 
@@ -42,7 +43,7 @@ class BatchStatistics(nn.Module):
             where = _leading(mask | ~mask.any(), x)
         centered = x - x.mean(axes, keepdims=True, where=where)
         variance = jnp.square(centered).mean(axes, keepdims=True, where=where)
-        return centered * (jax.lax.rsqrt(variance + self.epsilon) * _trailing(scale, x)) + _trailing(bias, x)
+        return centered * (jax.lax.rsqrt(variance + self.epsilon) * trailing(scale, x)) + trailing(bias, x)
 
 
 class ConvolutionalEncoder(nn.Module):
@@ -130,8 +131,3 @@ def _flat(x: jax.Array) -> jax.Array:
 def _leading(mask: jax.Array, x: jax.Array) -> jax.Array:
     """Gives a vector of rows the rank of ``x``."""
     return mask.reshape(-1, *[1] * (x.ndim - 1))
-
-
-def _trailing(vector: jax.Array, x: jax.Array) -> jax.Array:
-    """Gives a vector of channels the rank of ``x``."""
-    return vector.reshape(*[1] * (x.ndim - 1), -1)

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from jmeta._rows import trailing
 from jmeta._types import Params
 
 
@@ -18,5 +19,4 @@ def zeros_init(inputs: int, outputs: int) -> Params:
 
 def dense(params: Params, x: jax.Array) -> jax.Array:
     """Maps ``[..., inputs]`` to ``[..., outputs]``."""
-    bias = params["bias"].reshape(*[1] * (x.ndim - 1), -1)
-    return x @ params["kernel"] + bias
+    return x @ params["kernel"] + trailing(params["bias"], x)

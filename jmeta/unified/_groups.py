@@ -6,6 +6,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
+from jmeta._rows import trailing
 from jmeta._types import Params
 
 Groups = Literal["tensor", "channel"]  # Each tensor, or each output channel: each entry of a tensor's last axis.
@@ -36,7 +37,7 @@ def map_groups(function: Callable[[jax.Array, jax.Array], Any], weights: Params,
 
 def spread(values: jax.Array, leaf: jax.Array) -> jax.Array:
     """Gives ``values [groups]`` of a tensor its rank."""
-    return values.reshape(*[1] * (leaf.ndim - 1), -1) if leaf.ndim else values[0]
+    return trailing(values, leaf) if leaf.ndim else values[0]
 
 
 def squared_lengths(gradient: Params, groups: Groups) -> jax.Array:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jmeta._options import check_positive
+from jmeta._rows import trailing
 from jmeta._types import Params
 from jmeta.unified._dense import dense, zeros_init
 from jmeta.unified._parts import MetaLearner
@@ -44,7 +45,7 @@ def modulating_meta_learner(*, inner_rate: float = 0.01) -> MetaLearner:
             change = dense(modulation, embedding)
             if leaf.ndim < 2:
                 return leaf + change.reshape(leaf.shape)
-            return leaf * (1 + change.reshape(*[1] * (leaf.ndim - 1), -1))
+            return leaf * (1 + trailing(change, leaf))
 
         return jax.tree.map(modulated, params["weights"], params["modulations"])
 
