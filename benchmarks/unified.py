@@ -92,12 +92,12 @@ def errors(learner: jmeta.Learner, params: Any, seed: int) -> np.ndarray:
 def modes_told(params: Any) -> float:
     """Trains a linear probe of the mode on embeddings of 2,000 new tasks, and gives its accuracy on as many others."""
     encoder = jmeta.attention_task_encoder(width=32)
-    part = jmeta.EncoderHead(params.encoder["task_encoder"], params.head["task_encoder"])
+    outputs = np.zeros((5, 1), np.float32)
 
     def embedded(mode: str, key: jax.Array) -> jax.Array:
         one = jmeta.multimodal(shots=5, queries=1, modes=[mode])
         tasks = jmeta.batch_tasks(one, 1_000).sample(one.data, key).support
-        return jax.jit(jax.vmap(lambda support: encoder.embed(part, support, np.zeros((5, 1), np.float32))))(tasks)
+        return jax.jit(jax.vmap(lambda support: jmeta.task_embedding(encoder, params, support, outputs)))(tasks)
 
     modes = ("absolute", "line", "parabola", "sinusoid")
     vectors = np.stack([embedded(mode, jax.random.key(100 + at)) for at, mode in enumerate(modes)])

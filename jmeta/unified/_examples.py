@@ -5,18 +5,28 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 
 from jmeta._rows import counts_of, fill_absent, fill_batch, like
 from jmeta._types import Batch, Mask
 
 
 class Examples(NamedTuple):
-    """Attributes: ``x [m, inputs]`` and ``y [m, targets]``, ``real [m]``, and the ``batch`` whose targets stand for these."""
+    """The examples of a batch as rows of numbers.
+
+    Attributes:
+      x: ``[m, inputs]``.
+      y: ``[m, targets]``.
+      real: ``[m]``, which of them count.
+      batch: whose targets stand for these.
+      shape: of the examples, ``(m,)``, or ``(n, *space)`` where every location is one.
+    """
 
     x: jax.Array
     y: jax.Array
     real: jax.Array
     batch: Batch
+    shape: tuple[int, ...]
 
 
 def examples_of(features: Any, batch: Batch, outputs: Any, classes: Mask = None) -> Examples:
@@ -39,33 +49,24 @@ def examples_of(features: Any, batch: Batch, outputs: Any, classes: Mask = None)
         real = jnp.broadcast_to(like(counts != 0, jnp.zeros(shape)), (*shape, *counts.shape[len(shape) :]))
         real = real.reshape(count, -1).any(axis=1)
     y = jnp.concatenate(y, axis=1)
-    return Examples(jnp.concatenate(x, axis=1), jnp.where(real[:, None], y, 0), real, batch)
+    return Examples(jnp.concatenate(x, axis=1), jnp.where(real[:, None], y, 0), real, batch, shape)
 
 
 def width_of_outputs(examples: Examples, outputs: Any) -> int:
     """Counts the numbers of one example of the outputs."""
-    leaves = jax.tree.leaves(outputs)
-    if _is_located(examples, leaves):
-        return leaves[0].shape[-1]
-    return sum(math.prod(leaf.shape[1:]) for leaf in leaves)
+    return ravel_pytree(_of_one(examples, outputs))[0].size
 
 
 def outputs_from(rows: jax.Array, examples: Examples, outputs: Any) -> Any:
     """Gives ``rows [m, width]`` the structure of outputs."""
-    leaves, structure = jax.tree.flatten(outputs)
-    if _is_located(examples, leaves):
-        space = jax.tree.leaves(examples.batch.y)[0].shape[: leaves[0].ndim - 1]
-        return jax.tree.unflatten(structure, [rows.reshape(*space, -1)])
-    parts, at = [], 0
-    for leaf in leaves:
-        size = math.prod(leaf.shape[1:])
-        parts.append(rows[:, at : at + size].reshape(len(rows), *leaf.shape[1:]))
-        at += size
-    return jax.tree.unflatten(structure, parts)
+    found = jax.vmap(ravel_pytree(_of_one(examples, outputs))[1])(rows)
+    return jax.tree.map(lambda leaf: leaf.reshape(*examples.shape, *leaf.shape[1:]), found)
 
 
-def _is_located(examples: Examples, leaves: list[Any]) -> bool:
-    return len(examples.x) != len(jax.tree.leaves(examples.batch.y)[0])
+def _of_one(examples: Examples, outputs: Any) -> Any:
+    """Gives zeros like the outputs of one example, in the precision of the rows."""
+    axes = len(examples.shape)
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[axes:], examples.x.dtype), outputs)
 
 
 def _picked(batch: Batch, space: tuple[int, ...]) -> Batch:

@@ -1,5 +1,6 @@
 """Groups of parameters: what of a tree of weights has an attention, a step size and a gate of its own."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -25,7 +26,7 @@ def count_groups(weights: Params, groups: Groups) -> int:
 
 def parted(values: jax.Array, weights: Params, groups: Groups) -> list[jax.Array]:
     """Parts ``values [groups, ...]`` into those of each tensor."""
-    ends = [sum(sizes_of(weights, groups)[: at + 1]) for at in range(len(sizes_of(weights, groups)))]
+    ends = [*itertools.accumulate(sizes_of(weights, groups))]
     return jnp.split(values, ends[:-1]) if ends else []
 
 

@@ -18,7 +18,7 @@ from jmeta._rows import fill_batch
 from jmeta._scoring import score
 from jmeta._types import Batch, EncoderHead, Episode, Learner, LossFn, Mask, Metrics, Model, Params
 from jmeta._validation import checked_init
-from jmeta.unified._parts import MetaLearner, TaskEncoder, check_support, check_vector
+from jmeta.unified._parts import MetaLearner, TaskEncoder, check_support, check_vector, task_params
 
 IDENTITY = Model(lambda key, x: {}, lambda params, x, *, key=None, mask=None: x, "none")
 
@@ -88,7 +88,7 @@ def unified_learner(
 
     def embed(params: Params, support: Batch, classes: Mask) -> jax.Array:
         check_support(task_encoder, support, classes)
-        return task_encoder.embed(_task(params), support, outputs_for(support), classes=classes)
+        return task_encoder.embed(task_params(params), support, outputs_for(support), classes=classes)
 
     def start(params: Params, key: Any, support: Batch, classes: Mask) -> EncoderHead:
         del key
@@ -118,14 +118,10 @@ def unified_learner(
         value, metrics = learner.loss(params, key, episode, step=step, training=training)
         if task_encoder.reconstruct is None or not reconstruction:
             return value, metrics
-        task, support, query = _task(params), fill_batch(episode.support), fill_batch(episode.query)
+        task, support, query = task_params(params), fill_batch(episode.support), fill_batch(episode.query)
         embedding = embed(params, support, episode.classes)
         rebuilt = [task_encoder.reconstruct(task, embedding, batch, outputs_for(batch)) for batch in (support, query)]
         wrong = jnp.stack([score(loss_fn, outputs, batch, episode.classes) for outputs, batch in rebuilt]).mean()
         return value + reconstruction * wrong, metrics | {"reconstruction": wrong}
 
     return learner._replace(loss=loss)
-
-
-def _task(params: Params) -> EncoderHead:
-    return EncoderHead(params.encoder["task_encoder"], params.head["task_encoder"])

@@ -52,11 +52,7 @@ def modulating_meta_learner(*, inner_rate: float = 0.01) -> MetaLearner:
     def rule(params: Params, embedding: jax.Array) -> Rule:
         return Rule(jnp.full((1, len(jax.tree.leaves(params["weights"]))), inner_rate, embedding.dtype))
 
-    def attention(params: Params, embedding: jax.Array) -> Any:
-        del embedding
-        return jax.tree.map(lambda leaf: jnp.ones((1, 1), leaf.dtype), params["weights"])
-
-    return MetaLearner(init, initial, rule, functools.partial(generated_descent, "tensor"), inner_rate, "tensor", attention)
+    return MetaLearner(init, initial, rule, functools.partial(generated_descent, "tensor"), inner_rate, "tensor")
 
 
 def _channels(leaf: Any) -> int:

@@ -66,7 +66,7 @@ def unified_multitask(
         task encoder gives no vector of that size.
     """
     check_model("encoder", encoder)
-    check_counts(num_steps=num_steps or None)
+    check_counts(0, num_steps=num_steps)
     check_counts(embedding=embedding)
     further = Further(encoder, tasks, task_encoder, meta_learner, num_steps, adjoint or unrolled(), reconstruction, agreement)
 

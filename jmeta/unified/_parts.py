@@ -42,7 +42,8 @@ class MetaLearner(NamedTuple):
       descent: ``rule -> optax transformation``.
       inner_rate: the step size that rules begin at.
       groups: what of the weights has a step size of its own.
-      attention: ``(params, embedding [d]) -> [experiences]`` for each group of each tensor, ``[groups, experiences]``.
+      attention: ``(params, embedding [d]) -> [experiences]`` for each group of each tensor, ``[groups, experiences]``; None where
+        nothing is attended to.
     """
 
     init: Callable[..., Params]
@@ -51,7 +52,12 @@ class MetaLearner(NamedTuple):
     descent: Callable[[Any], optax.GradientTransformation]
     inner_rate: float
     groups: Groups
-    attention: Callable[[Params, jax.Array], Any]
+    attention: Callable[[Params, jax.Array], Any] | None = None
+
+
+def task_params(params: EncoderHead) -> EncoderHead:
+    """Gives the task encoder's part of the parameters of a unified learner, shared and own."""
+    return EncoderHead(*(part["task_encoder"] for part in params))
 
 
 def check_vector(vector: Any, size: int | None = None) -> None:

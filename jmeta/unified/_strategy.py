@@ -7,7 +7,7 @@ import jax
 from jmeta._paths import path_of
 from jmeta._types import Batch, EncoderHead, Mask, Params
 from jmeta.unified._groups import map_groups
-from jmeta.unified._parts import MetaLearner, TaskEncoder
+from jmeta.unified._parts import MetaLearner, TaskEncoder, task_params
 
 
 class Strategy(NamedTuple):
@@ -16,7 +16,8 @@ class Strategy(NamedTuple):
     Attributes:
       initial: the weights that the task begins with, ``EncoderHead(encoder, head)``.
       step_sizes: of each tensor by its path, ``[steps, groups]`` before the gates, in parameter units per unit of gradient.
-      attention: of each tensor by its path, what it takes of each experience, ``[groups, experiences]``.
+      attention: of each tensor by its path, what it takes of each experience, ``[groups, experiences]``;
+        nothing where there is none.
     """
 
     initial: EncoderHead
@@ -34,8 +35,7 @@ def task_embedding(task_encoder: TaskEncoder, params: Params, support: Batch, ou
       outputs: what its learner gives for ``support.x``, or zeros of these shapes.
       classes: ``[ways]``, the real classes.
     """
-    part = EncoderHead(params.encoder["task_encoder"], params.head["task_encoder"])
-    return task_encoder.embed(part, support, outputs, classes=classes)
+    return task_encoder.embed(task_params(params), support, outputs, classes=classes)
 
 
 def learning_strategy(meta_learner: MetaLearner, params: Params, embedding: jax.Array) -> Strategy:
@@ -47,15 +47,15 @@ def learning_strategy(meta_learner: MetaLearner, params: Params, embedding: jax.
       embedding: ``[d]`` from :func:`task_embedding`.
     """
     parts = [part["meta_learner"] for part in params]
-    initial, attention = (
-        EncoderHead(*(make(part, embedding) for part in parts)) for make in (meta_learner.initial, meta_learner.attention)
-    )
+    initial = EncoderHead(*(meta_learner.initial(part, embedding) for part in parts))
+    attend = meta_learner.attention
+    attention = {} if attend is None else _by_path(EncoderHead(*(attend(part, embedding) for part in parts)))
     rates = [meta_learner.rule(part, embedding).rates for part in parts]
     sizes = [
         map_groups(lambda _, rates: rates.T, weights, found.T, meta_learner.groups)
         for weights, found in zip(initial, rates, strict=True)
     ]
-    return Strategy(initial, _by_path(EncoderHead(*sizes)), _by_path(attention))
+    return Strategy(initial, _by_path(EncoderHead(*sizes)), attention)
 
 
 def _by_path(tree: Any) -> dict[str, jax.Array]:

@@ -44,6 +44,21 @@ def test_meta_gradients_agree_with_central_differences(x64, groups):
     testing.check_gradient(made.loss, varied(made.init(KEY, episode())), KEY, episode(), tolerance=1e-6)
 
 
+def test_targets_of_support_and_query_are_reconstructed_and_count_what_is_said(x64):
+    made, without, task = learner(reconstruction=0.5), learner(), episode()
+    params = varied(made.init(KEY, task))
+    encoder = jmeta.attention_task_encoder(embedding=3, width=4, seeds=2)
+    part = jmeta.EncoderHead(params.encoder["task_encoder"], params.head["task_encoder"])
+    vector = encoder.embed(part, task.support, jnp.zeros((4, 1)))
+    wrong = [
+        jmeta.score(jmeta.squared_error, *encoder.reconstruct(part, vector, batch, 0 * batch.y))
+        for batch in (task.support, task.query)
+    ]
+    value, metrics = made.loss(params, KEY, task)
+    np.testing.assert_allclose(metrics["reconstruction"], np.mean(wrong), rtol=1e-10)
+    np.testing.assert_allclose(value, without.loss(params, KEY, task)[0] + 0.5 * np.mean(wrong), rtol=1e-10)
+
+
 def losses_and_adapted(made, params):
     loss = jax.jit(lambda params: made.loss(params, KEY, episode())[0])(params)
     return loss, made.adapt(params, KEY, episode().support).encoder

@@ -88,6 +88,30 @@ def test_embeddings_begin_at_what_the_task_encoder_says_and_do_not_know_of_other
     assert not np.allclose(params.head["pose"].encoder["embedding"], again.head["pose"].encoder["embedding"])
 
 
+def test_what_is_added_to_a_loss_is_what_it_says(x64):
+    """The loss after one step in NumPy; the reconstruction and the agreement from the task encoder's own functions."""
+    fixed = jmeta.attention_meta_learner(inner_rate=0.1, experiences=1, update_rules=False)
+    model, data = of_tasks(strategies=fixed, num_steps=1, reconstruction=0.3, agreement=0.7), of_both()
+    params = varied(model.init(KEY, data))
+    batch = Batch(data.x, data.y["pose"])
+    value, metrics = model.objectives["pose"](params, KEY, batch)
+    head = np.asarray(params.head["pose"].head["layer_0"])
+    change = params.head["pose"].encoder["change"]["layer_0"]
+    weights = np.asarray(params.encoder["meta_learner"]["bank"]["layer_0"][0] + change)
+    x, y = np.asarray(batch.x), np.asarray(batch.y)
+    support, query = slice(0, None, 2), slice(1, None, 2)
+    error = x[support] @ weights @ head - y[support]
+    moved = weights - 0.1 * 2 * x[support].T @ error @ head.T / error.size
+    np.testing.assert_allclose(metrics["after_steps"], np.mean((x[query] @ moved @ head - y[query]) ** 2), rtol=1e-10)
+    shared, own = params.encoder, params.head["pose"].encoder
+    part, known, outputs = jmeta.EncoderHead(shared["task_encoder"], own["task_encoder"]), shared["embeddings"]["pose"], 0 * batch.y
+    away = np.mean((known - ENCODER.embed(part, batch, outputs)) ** 2)
+    rebuilt = jmeta.score(jmeta.squared_error, *ENCODER.reconstruct(part, known, batch, outputs))
+    np.testing.assert_allclose((metrics["agreement"], metrics["reconstruction"]), (away, rebuilt), rtol=1e-10)
+    predicted = np.mean((x @ weights @ head - y) ** 2)
+    np.testing.assert_allclose(value, predicted + 0.7 * away + 0.3 * rebuilt + metrics["after_steps"], rtol=1e-10)
+
+
 def test_two_phases_train_first_everything_but_the_changes_and_then_these_alone(x64):
     model, data = of_tasks(num_steps=1), of_both()
     phases = [
