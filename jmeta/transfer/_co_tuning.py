@@ -86,12 +86,13 @@ def category_relationship(logits: Any, labels: Any, *, classes: int) -> np.ndarr
     Raises:
       ValueError: if shapes do not fit, or a class has no example.
     """
+    from scipy.special import softmax
+
     check_counts(classes=classes)
     scores, targets = np.asarray(logits, np.float64), np.asarray(labels)
     if scores.ndim != 2 or targets.shape != scores.shape[:1]:
         raise ValueError(f"logits and labels must be [n, sources] and [n]; got {scores.shape} and {targets.shape}.")
     if set(found := np.unique(targets).tolist()) != set(range(classes)):
         raise ValueError(f"labels must hold an example of each class 0, ..., {classes - 1}; got {found}.")
-    probabilities = np.exp(scores - scores.max(axis=1, keepdims=True))
-    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    probabilities = softmax(scores, axis=1)
     return np.stack([probabilities[targets == label].mean(axis=0) for label in range(classes)])

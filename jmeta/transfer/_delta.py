@@ -4,7 +4,7 @@ The form is that of the Transfer-Learning-Library, which weighs the squares of a
 adds up the rows of a batch, where here is their mean. Its attention is of filters set to zero, here it is of their activations.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jmeta._composition import check_channels, check_models, run_stages, split_key
 from jmeta._options import check_model, check_positive
 from jmeta._presence import with_presence
-from jmeta._rows import counts_of, fill_batch, mean_over_rows
+from jmeta._rows import counts_of, fill_batch, mean_over_rows, trailing
 from jmeta._scoring import score
 from jmeta._types import Batch, EncoderHead, LossFn, Metrics, Model, ObjectiveWithMemory, Params
 from jmeta._validation import check_rows
@@ -116,9 +116,11 @@ def channel_attention(
 
     def rise(at: int, found: jax.Array) -> jax.Array:
         channels, whole = jnp.arange(found.shape[-1]), loss_behind(at, found)
-        others: Callable[[jax.Array], jax.Array] = lambda channel: jnp.where(channels == channel, 0, 1).astype(found.dtype)  # noqa: E731
-        shape = [1] * (found.ndim - 1)
-        return jax.lax.map(lambda channel: loss_behind(at, found * others(channel).reshape(*shape, -1)) - whole, channels)
+
+        def without(channel: jax.Array) -> jax.Array:
+            return loss_behind(at, found * trailing((channels != channel).astype(found.dtype), found)) - whole
+
+        return jax.lax.map(without, channels)
 
     return [jax.nn.softmax(_standardized(rise(at, found)) / temperature) for at, found in enumerate(features)]
 
