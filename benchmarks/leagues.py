@@ -87,7 +87,8 @@ def remarks(league: str, jobs: Mapping[str, Runs]) -> str:
     chosen = " and ".join(sorted({run["parameters_chosen_by"] for run in every}))
     text = (
         "Means and 95 % intervals: over seeds where a job has several, bootstrapped over the "
-        f"{' or '.join(counts)} test examples where it has one. Δm against {INDEPENDENT}, of equal seeds. Parameters: {chosen}."
+        f"{' or '.join(counts)} test examples where it has one. Δm against {INDEPENDENT}, of equal seeds. Parameters: {chosen}. "
+        "Minutes are of a clock on the wall, of jobs that shared two cores and now and then stood still."
     )
     return f"{text} {LEAGUE_REMARKS[league]}" if league in LEAGUE_REMARKS else text
 

@@ -1,4 +1,4 @@
-"""Sums of sines (Lacoste et al., 2018, 1806.07528), section 4.2."""
+"""Sums of sines, after the harmonic functions of Lacoste et al. (2018, 1806.07528)."""
 
 import math
 
