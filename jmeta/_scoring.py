@@ -98,7 +98,9 @@ def _check_values(name: str, values: Any, outputs: Any, targets: Any) -> None:
     known = [leaf.shape for leaf in (*parts, *answers)]
     pairs = one and parts[0].ndim != answers[0].ndim and values.ndim > 1 and values.shape not in known
     rows = known[0][:1]
-    if pairs or not values.ndim or any(shape[:1] != rows for shape in (values.shape, *known)):
+    # Of a map, [n, 1, 1] with [n, h, w] broadcasts one pixel to all; one answer to several outputs, the last axis, may be meant.
+    maps = one and parts[0].ndim == answers[0].ndim > 2 and parts[0].shape[1:-1] != answers[0].shape[1:-1]
+    if pairs or maps or not values.ndim or any(shape[:1] != rows for shape in (values.shape, *known)):
         raise ValueError(
             f"{name} must give one row per example, [n, ...]; got {values.shape} from outputs {shapes(outputs)} and targets "
             f"{shapes(targets)}."

@@ -247,6 +247,12 @@ CASES = {
         "got (3, 3) from outputs (3, 1) and targets (3,)",
         "one row per example",
     ),
+    "a label map of another size": Case(
+        lambda: jmeta.score(optax.sigmoid_binary_cross_entropy, jnp.zeros((2, 7, 7)), jmeta.Batch(0, jnp.zeros((2, 1, 1)))),
+        "loss_fn must",
+        "got (2, 7, 7) from outputs (2, 7, 7) and targets (2, 1, 1)",
+        "one row per example",
+    ),
     "negative steps": Case(lambda: maml(num_steps=-1), "num_steps must", "got -1", "at least 0"),
     "one step and a half": Case(lambda: maml(num_steps=1.5), "num_steps must", "got 1.5", "a whole number"),
     "half a row": Case(
