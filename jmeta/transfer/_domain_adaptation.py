@@ -9,17 +9,16 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.core import Tracer
 
 from jmeta._composition import compose, fitted
 from jmeta._presence import any_present, prefixed
-from jmeta._rows import fill_batch, has_labels, presence
+from jmeta._rows import fill_batch, presence
 from jmeta._scoring import score
 from jmeta._sentences import shapes
 from jmeta._types import Batch, EncoderHead, Key, LossFn, Mask, Metrics, Model, Objective, Params
 from jmeta._validation import CLASSIFICATION, check_rows
 from jmeta.transfer._alignment import Alignment, Domain
+from jmeta.transfer._labels import check_labels
 
 
 class DomainParams(NamedTuple):
@@ -75,7 +74,8 @@ def domain_adaptation(encoder: Model, head: Model, loss_fn: LossFn, alignment: A
         encoder_key, head_key, alignment_key = jax.random.split(key, 3)
         encoder_params, features = fitted("encoder", "the source", encoder, encoder_key, source.x)
         head_params, outputs = fitted("head", "the encoder", head, head_key, features)
-        _check_labels(source, outputs, loss_fn)
+        if loss_fn in CLASSIFICATION:
+            check_labels("source", source, outputs)
         return DomainParams(encoder_params, head_params, alignment.init(alignment_key, features, outputs))
 
     def encode(params: DomainParams, x: Any, *, key: Key = None, mask: Mask = None) -> Any:
@@ -123,12 +123,3 @@ def domains_of(data: Any) -> tuple[Batch, Batch]:
     if one != other or jax.tree.structure(source.x) != jax.tree.structure(target.x):
         raise ValueError(f"source.x and target.x must have rows of one shape; got {shapes(source.x)} and {shapes(target.x)}.")
     return fill_batch(source), fill_batch(target)
-
-
-def _check_labels(source: Batch, outputs: Any, loss_fn: LossFn) -> None:
-    known = not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((source, outputs)))
-    if not known or loss_fn not in CLASSIFICATION or not has_labels(source) or not hasattr(outputs, "ndim") or outputs.ndim != 2:
-        return
-    labels, ways = np.asarray(source.y)[np.asarray(source.real)], outputs.shape[-1]
-    if wrong := labels[(labels < 0) | (labels >= ways)].tolist():
-        raise ValueError(f"source.y must hold labels 0, ..., {ways - 1}, one per output of the head; got label {wrong[0]}.")

@@ -1,13 +1,12 @@
 """A new head on a pretrained encoder."""
 
 import jax
-import numpy as np
-from jax.core import Tracer
 
 from jmeta._composition import check_encoder_head, fitted, outputs_like
-from jmeta._rows import counts_of, fill, has_labels
-from jmeta._types import Batch, EncoderHead, Params
+from jmeta._rows import fill
+from jmeta._types import Batch, EncoderHead
 from jmeta._validation import check_rows
+from jmeta.transfer._labels import check_labels
 
 
 def replace_head(model: EncoderHead, params: EncoderHead, key: jax.Array, batch: Batch) -> EncoderHead:
@@ -41,18 +40,5 @@ def replace_head(model: EncoderHead, params: EncoderHead, key: jax.Array, batch:
     check_rows("batch", batch)
     features = outputs_like(model.encoder.apply, params.encoder, fill(batch.x, batch.mask))
     head, outputs = fitted("head", "the encoder", model.head, key, features)
-    _check_labels(batch, outputs)
+    check_labels("batch", batch, outputs)
     return EncoderHead(params.encoder, head)
-
-
-def _check_labels(batch: Batch, outputs: Params) -> None:
-    known = not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(batch))
-    # One output may be the logit of two classes, or a number.
-    if not known or not has_labels(batch) or getattr(outputs, "ndim", 0) != 2 or outputs.shape[1] == 1:
-        return
-    counts = counts_of(batch)
-    labels = np.asarray(batch.y) if counts is None else np.asarray(batch.y)[np.asarray(counts) != 0]
-    if labels.size and not 0 <= labels.min() <= labels.max() < outputs.shape[1]:
-        raise ValueError(
-            f"head must have an output for each class, of which y has {labels.min()}, ..., {labels.max()}; got {outputs.shape[1]}."
-        )

@@ -68,7 +68,7 @@ def test_a_new_head_stands_on_the_same_encoder():
 
 def test_a_head_of_the_wrong_size_is_refused():
     pretrained = initial(3)
-    with pytest.raises(ValueError, match=r"head must have an output for each class, of which y has 0, ..., 6; got 6"):
+    with pytest.raises(ValueError, match=r"head must have an output for each class, of which batch.y has 0, ..., 6; got 6"):
         transfer.replace_head(networks(6), pretrained, KEY, labelled(7))
     # What does not count may hold anything.
     hidden = labelled(5)._replace(y=jnp.full(8, 9), weights=jnp.zeros(8))
