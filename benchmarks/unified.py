@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 
 import jmeta
 from benchmarks.accuracy import RESULTS, origin
-from jmeta.nn import MultilayerPerceptron
+from jmeta._catalogue.networks import PerceptronOptions, perceptron
 
 STEPS, TASKS, INNER_STEPS, EPISODES = 10_000, 25, 5, 1_000
 RATES = (3e-4, 1e-3, 3e-3, 1e-2)
@@ -29,7 +29,7 @@ TEST = jmeta.multimodal(shots=5, queries=100)
 
 
 def network() -> jmeta.EncoderHead:
-    return jmeta.EncoderHead(*(jmeta.from_linen(MultilayerPerceptron(features)) for features in ((WIDTH, WIDTH), (1,))))
+    return perceptron(PerceptronOptions((WIDTH, WIDTH)), 1)
 
 
 def descending(learner: Callable[..., jmeta.Learner], *, whole: bool = True) -> Callable[[float], jmeta.Learner]:

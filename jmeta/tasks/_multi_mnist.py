@@ -5,11 +5,7 @@ Two digits overlap in one image, one to the upper left and one to the lower righ
 Differences from the authors' code: digits for validation are held out before anything is paired; pairs come from a seed.
 """
 
-import gzip
-import math
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -17,14 +13,10 @@ import numpy as np
 from jmeta._options import check_counts
 from jmeta._types import Batch, Sampler
 from jmeta.tasks._groups import minibatches
-from jmeta.tasks._reading import DAMAGE, check_shape, located, read_arrays
+from jmeta.tasks._mnist import SIZE, read_digits
 from jmeta.tasks._splits import Scale, Splits
 
-ARCHIVE = "mnist.npz"
-OFFICIAL = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-FORMATS = ((ARCHIVE,), tuple(f"{name}.gz" for name in OFFICIAL), OFFICIAL)
-ADVICE = f"put {', '.join(OFFICIAL)} (or each with .gz) from github.com/cvdfoundation/mnist, or {ARCHIVE}, there"
-SIZE, CANVAS, SHIFT = 28, 36, 6
+CANVAS, SHIFT = 36, 6
 # Of all pixels of MNIST's training images; the pairs are normalised by the same.
 MEAN, DEVIATION = 0.1307, 0.3081
 
@@ -50,7 +42,7 @@ def multi_mnist(path: str | Path | None, *, size: int = 256, validation: int = 1
     """
     check_counts(size=size)
     check_counts(0, validation=validation, seed=seed)
-    (images, labels), tested = _read(located(path, "MNIST", "mnist", FORMATS, ADVICE))
+    (images, labels), tested = read_digits(path)
     if validation > len(images) - 2:
         raise ValueError(f"validation must leave digits to train on; got {validation} of {len(images)}.")
     random = np.random.default_rng(seed)
@@ -97,35 +89,3 @@ def overlaid(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     scale = 255 / brightest[dim].astype(float)
     small[dim] = small[dim] * scale[:, None, None] + 0.5
     return small
-
-
-def _read(files: list[Path]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Gives images ``[n, 28, 28]`` and labels ``[n]`` of the training and the test part."""
-    if files[0].suffix == ".npz":
-        arrays = read_arrays(files[0], "MNIST", ("x_train", "y_train", "x_test", "y_test"))
-    else:
-        arrays = [_read_official(file) for file in files]
-    files = files if len(files) > 1 else files * 4
-    for number in (0, 2):
-        check_shape(files[number], "images", arrays[number], ("n", SIZE, SIZE))
-        check_shape(files[number + 1], "labels", arrays[number + 1], (len(arrays[number]),))
-        if arrays[number].dtype != np.uint8 or not (np.isin(arrays[number + 1], np.arange(10))).all():
-            raise ValueError(f"path {files[number]} must hold images of bytes and labels 0, ..., 9; got {_kinds(arrays)}.")
-    return [(arrays[0], arrays[1]), (arrays[2], arrays[3])]
-
-
-def _kinds(arrays: Sequence[Any]) -> str:
-    return ", ".join(f"{array.dtype} from {array.min()} to {array.max()}" for array in arrays)
-
-
-def _read_official(file: Path) -> np.ndarray:
-    """Reads an idx file: two zero bytes, a type (8: bytes), a rank, sizes of four bytes each, high ones first, and the numbers."""
-    try:
-        content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-        rank = content[3]
-        shape = np.frombuffer(content, ">u4", rank, 4).tolist()
-        if content[:3] != b"\0\0\x08" or len(content) != 4 + 4 * rank + math.prod(shape):
-            raise ValueError(f"{len(content)} bytes that begin with {content[:4]!r}")
-    except DAMAGE as error:
-        raise ValueError(f"path {file} is not a sound file of MNIST ({error}); expected the official one.") from error
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape)

@@ -64,7 +64,8 @@ def test_what_makes_no_model_of_two_domains_is_refused():
     refused("encoder must be a Model; got str", lambda: transfer.domain_adaptation("a", dense(3), CROSS_ENTROPY, transfer.coral()))
     refused("head must take what the encoder gives", lambda: broken_head().init(KEY, given))
     refused(
-        "head must have an output for each class, of which source.y has 0, ..., 2; got 2", lambda: nothing(outputs=2).init(KEY, given)
+        "head must have an output for each class, of which source.y has 0, ..., 2; got 2",
+        lambda: nothing(outputs=2).init(KEY, given),
     )
 
 

@@ -1,0 +1,1 @@
+"""Benchmarks of knowledge transfer, each a command: ``python -m benchmarks.transfer.NAME``."""
