@@ -24,16 +24,14 @@ import optax
 
 import jmeta
 from benchmarks.accuracy import RESULTS, origin
+from benchmarks.transfer.training import CROSS_ENTROPY, accuracy, floats, hidden_layers, lenet, perceptron
+from benchmarks.transfer.training import train as train_by
 from jmeta import Batch, transfer
-from jmeta._catalogue import networks
-from jmeta._catalogue.stages import LeNetOptions, lenet_stages
-from jmeta.nn import MultilayerPerceptron
 from jmeta.transfer import Alignment, DomainAdaptation
 
 RUNS = Path("runs") / "domains"
 HELD_OUT = 0.1
 SCORES = ("deep_embedded", "source", "entropy")
-CROSS_ENTROPY = optax.softmax_cross_entropy_with_integer_labels
 
 
 class League(NamedTuple):
@@ -58,14 +56,6 @@ class League(NamedTuple):
     methods: Sequence[str]
     pairs: Sequence[tuple[str, str]] | None = None
     learning_rate: float = 1e-3
-
-
-def perceptron(*features: int) -> jmeta.Model:
-    return jmeta.from_linen(MultilayerPerceptron(features))
-
-
-def hidden_layer() -> jmeta.Model:
-    return networks.perceptron(networks.PerceptronOptions((100,)), 1).encoder
 
 
 def source_only() -> Alignment:
@@ -120,13 +110,9 @@ def reviews() -> dict[str, Batch]:
     return found
 
 
-def lenet() -> jmeta.Model:
-    return jmeta.chain(lenet_stages(LeNetOptions(filters=(20, 50), hidden_units=500, dropout=0.0)))
-
-
 LEAGUES = {
-    "digits": League(digits, lenet, 10, 2_000, 128, tuple(METHODS), (("mnist", "usps"), ("usps", "mnist"))),
-    "amazon": League(reviews, hidden_layer, 2, 500, 128, ("source only", "coral", "mmd", "dann", "cdan")),
+    "digits": League(digits, lambda: lenet((20, 50), 500), 10, 2_000, 128, tuple(METHODS), (("mnist", "usps"), ("usps", "mnist"))),
+    "amazon": League(reviews, lambda: hidden_layers(100), 2, 500, 128, ("source only", "coral", "mmd", "dann", "cdan")),
 }
 
 
@@ -135,18 +121,16 @@ def train(league: League, name: str, strength: float, source: Batch, target: Bat
     model = transfer.domain_adaptation(
         league.encoder(), perceptron(league.classes), CROSS_ENTROPY, METHODS[name][0](league, strength)
     )
-    sampler = jmeta.tasks.combine(
+    sampler = jmeta.combine(
         {
             "source": jmeta.minibatches(source.x, source.y, league.batch_size),
             "target": jmeta.minibatches(target.x, None, league.batch_size),
         }
     )
     optimizer = optax.adam(optax.cosine_decay_schedule(league.learning_rate, league.steps))
-    init_key, key = jax.random.split(jax.random.key(seed))
+    init_key = jax.random.key(seed)
     params = model.init(init_key, sampler.sample(sampler.data, init_key))
-    state = jmeta.init_state(params, optimizer, key)
-    step = jmeta.make_step(model.objective, optimizer)
-    return model, jmeta.fit(step, state, sampler, num_steps=league.steps, steps_per_chunk=500, progress=False).state.params
+    return model, train_by(model.objective, params, sampler, optimizer, league.steps, seed)
 
 
 def run(name: str, method: str, strength: float, pair: tuple[str, str], data: Mapping[str, Batch], seed: int) -> dict[str, Any]:
@@ -162,19 +146,13 @@ def run(name: str, method: str, strength: float, pair: tuple[str, str], data: Ma
     model, params = train(LEAGUES[name], method, strength, fitted, target, seed)
     minutes = (time.monotonic() - start) / 60
     batches = {"source": fitted, "validation": validation, "target": Batch(target.x, None)}
-    batches = {part: batch._replace(x=as_floats(batch.x)) for part, batch in batches.items()}
+    batches = {part: batch._replace(x=floats(batch.x)) for part, batch in batches.items()}
     free = transfer.label_free_scores(model, params, batches)
-    guesses = jmeta.predict_batch(model.predict, params, batches["target"], batch_size=512).outputs.argmax(axis=1)
-    found = {"accuracy": 100 * float((guesses == target.y).mean()), "minutes": minutes} | free._asdict()
+    found = {"accuracy": accuracy(model.predict, params, target), "minutes": minutes} | free._asdict()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(found) + "\n")
     print(name, pair, method, strength, seed, {key: round(value, 3) for key, value in found.items()}, flush=True)
     return found
-
-
-def as_floats(x: Any) -> Any:
-    """Turns uint8 images into what mini-batches make of them."""
-    return x.astype(np.float32) / 255 if x.dtype == np.uint8 else x
 
 
 def compare(name: str, method: str, data: Mapping[str, Batch], seeds: int) -> dict[str, Any]:
