@@ -29,6 +29,11 @@ COMMANDS = (
         "ways of sharing and of combining losses or gradients, each against independent networks: parameters chosen on validation "
         "examples and tested once",
     ),
+    ("transfer.domains LEAGUE", "unsupervised domain adaptation, chosen without target labels, beside what an oracle chooses"),
+    ("transfer.office_caltech", "closed forms on ready-made features of photographs, beside published accuracies"),
+    ("transfer.bearings", "what a pretrained network is good for at another load, from 10 examples of each fault"),
+    ("transfer.clusters", "clusters of digits on the features of an autoencoder, and refined"),
+    ("transfer.sources", "scores of what to transfer from against what fine-tuning reaches"),
     ("resume", "20 trainings killed at random lines and resumed"),
     ("import_time", "what `import jmeta` adds to jax and optax"),
     ("plots", "nothing: draws one plot per question"),

@@ -28,7 +28,7 @@ from jmeta import Batch, EncoderHead, transfer
 from jmeta.nn import Conv
 
 SEEDS, SHOTS, WINDOW, FAULTS = 3, 10, 1024, 15
-PRETRAINING_STEPS, STEPS, BATCH, RATE, STRENGTH, RANK = 1_000, 500, 64, 0.01, 0.01, 4
+PRETRAINING_STEPS, STEPS, BATCH, RATE, STRENGTH, RANK = 2_000, 1_000, 64, 0.03, 0.01, 4
 SOURCE, TARGET = 0, 3
 
 
