@@ -111,7 +111,7 @@ def reviews() -> dict[str, Batch]:
 
 
 LEAGUES = {
-    "digits": League(digits, lambda: lenet((20, 50), 500), 10, 2_000, 128, tuple(METHODS), (("mnist", "usps"), ("usps", "mnist"))),
+    "digits": League(digits, lambda: lenet((20, 50), 500), 10, 1_000, 128, tuple(METHODS), (("mnist", "usps"), ("usps", "mnist"))),
     "amazon": League(reviews, lambda: hidden_layers(100), 2, 500, 128, ("source only", "coral", "mmd", "dann", "cdan")),
 }
 
