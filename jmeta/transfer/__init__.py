@@ -43,6 +43,8 @@ from jmeta.transfer._k_means import k_means as k_means
 from jmeta.transfer._l2_sp import l2_sp as l2_sp
 from jmeta.transfer._label_free_scores import LabelFreeScores as LabelFreeScores
 from jmeta.transfer._label_free_scores import label_free_scores as label_free_scores
+from jmeta.transfer._label_map import LabelMap as LabelMap
+from jmeta.transfer._label_map import label_map as label_map
 from jmeta.transfer._layerwise_rates import layerwise_rates as layerwise_rates
 from jmeta.transfer._learning_without_forgetting import learning_without_forgetting as learning_without_forgetting
 from jmeta.transfer._leep import leep as leep
@@ -64,14 +66,16 @@ from jmeta.transfer._regmean import regmean as regmean
 from jmeta.transfer._replace_head import replace_head as replace_head
 from jmeta.transfer._reversal import reversal_schedule as reversal_schedule
 from jmeta.transfer._reversal import reverse_gradient as reverse_gradient
+from jmeta.transfer._self_distillation import self_distillation as self_distillation
+from jmeta.transfer._share_targets import share_targets as share_targets
 from jmeta.transfer._subspace_alignment import subspace_alignment as subspace_alignment
 from jmeta.transfer._supervised import supervised as supervised
 from jmeta.transfer._task2vec import task2vec as task2vec
 from jmeta.transfer._task2vec import task2vec_distance as task2vec_distance
 from jmeta.transfer._task_arithmetic import task_arithmetic as task_arithmetic
 from jmeta.transfer._taught import Taught as Taught
-from jmeta.transfer._taught import taught_by as taught_by
-from jmeta.transfer._taught import teach as teach
+from jmeta.transfer._teach import taught_by as taught_by
+from jmeta.transfer._teach import teach as teach
 from jmeta.transfer._tent import tent as tent
 from jmeta.transfer._ties_merging import ties_merging as ties_merging
 from jmeta.transfer._transfer_component_analysis import transfer_component_analysis as transfer_component_analysis
