@@ -105,4 +105,5 @@ def _integers(labels: Any) -> jax.Array:
 def _of_classes(logits: Any, count: int, kind: str) -> jax.Array:
     if not hasattr(logits, "ndim") or logits.shape[-1:] != (count,):
         raise ValueError(f"logits must have one entry for each of {count} {kind} classes; got {kinds(logits)}.")
-    return jnp.asarray(logits, jnp.promote_types(logits.dtype, jnp.float32))
+    logits = jnp.asarray(logits)
+    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))

@@ -42,12 +42,11 @@ def parents_of(parents: Any, fine: int | None, coarse: int | None) -> tuple[np.n
     check_counts(fine=fine, coarse=coarse)
     if isinstance(parents, Mapping):
         classes = range(fine or max([*parents, -1]) + 1)
+        known = f"fine class 0, ..., {len(classes) - 1}"
         if absent := sorted(set(classes) - set(parents)):
-            raise ValueError(
-                f"parents must give each fine class 0, ..., {len(classes) - 1} its coarse one; got none for {absent[0]}."
-            )
+            raise ValueError(f"parents must give each {known} its coarse one; got none for {absent[0]}.")
         if unknown := sorted(set(parents) - set(classes)):
-            raise ValueError(f"parents must name fine classes 0, ..., {len(classes) - 1}; got {unknown[0]}.")
+            raise ValueError(f"parents must give each {known} its coarse one; got one for {unknown[0]}.")
         parents = [parents[label] for label in classes]
     found = np.asarray(parents)
     if found.ndim != 1 or not found.size or not np.issubdtype(found.dtype, np.integer):

@@ -54,8 +54,9 @@ def imitation(temperature: float) -> LossFn:
     r"""Makes the loss by which logits come near those of a teacher, :math:`\mathrm{KL}(p^T_\text{teacher} \,\|\, p^T)`."""
 
     def divergence(outputs: jax.Array, logits: jax.Array) -> jax.Array:
-        softened = (jnp.asarray(part, jnp.promote_types(part.dtype, jnp.float32)) / temperature for part in (outputs, logits))
-        student, teacher = map(jax.nn.log_softmax, softened)
+        both = map(jnp.asarray, (outputs, logits))
+        wide = (part.astype(jnp.promote_types(part.dtype, jnp.float32)) for part in both)
+        student, teacher = (jax.nn.log_softmax(part / temperature) for part in wide)
         return optax.losses.kl_divergence_with_log_targets(student, jax.lax.stop_gradient(teacher))
 
     return divergence
