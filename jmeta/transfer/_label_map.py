@@ -64,7 +64,7 @@ def label_map(
     within = shares_within(found, shares)
     # The fine classes of each coarse one, [coarse, most], and which of them are there.
     real = np.arange(sizes.max())[None] < sizes[:, None]
-    places = np.zeros(real.shape, int)
+    places = np.zeros(real.shape, np.int32)
     places[real] = np.argsort(found, kind="stable")
 
     def coarse_labels(labels: Any) -> jax.Array:
@@ -99,7 +99,7 @@ def _members(labels: Any, parents: np.ndarray) -> jax.Array:
 def _integers(labels: Any) -> jax.Array:
     if not jnp.issubdtype(jnp.asarray(labels).dtype, jnp.integer):
         raise ValueError(f"labels must be integers; got {kinds(labels)}.")
-    return jnp.asarray(labels)
+    return jnp.asarray(labels).astype(int)
 
 
 def _of_classes(logits: Any, count: int, kind: str) -> jax.Array:

@@ -58,7 +58,7 @@ def parents_of(parents: Any, fine: int | None, coarse: int | None) -> tuple[np.n
         raise ValueError(f"parents must hold coarse classes 0, ..., {count - 1}; got {outside[0]}.")
     if (without := np.setdiff1d(np.arange(count), found)).size:
         raise ValueError(f"parents must give each coarse class 0, ..., {count - 1} a fine one; got none for {without[0]}.")
-    return found, count
+    return found.astype(np.int32), count
 
 
 def shares_within(parents: np.ndarray, shares: Any) -> np.ndarray:
