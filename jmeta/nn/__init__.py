@@ -5,5 +5,7 @@ from jmeta.nn._convolution import conv_general_dilated as conv_general_dilated
 from jmeta.nn._encoders import BatchStatistics as BatchStatistics
 from jmeta.nn._encoders import ConvolutionalEncoder as ConvolutionalEncoder
 from jmeta.nn._encoders import MultilayerPerceptron as MultilayerPerceptron
+from jmeta.nn._memory import MemoryCell as MemoryCell
+from jmeta.nn._memory import MemoryState as MemoryState
 from jmeta.nn._pooling import avg_pool as avg_pool
 from jmeta.nn._pooling import max_pool as max_pool
