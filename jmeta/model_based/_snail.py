@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jmeta._composition import check_encoder_head, fitted, outputs_like, split_key
 from jmeta._options import check_counts
@@ -31,8 +32,8 @@ def snail(
 
     The sequence is :math:`(f(x_1), y_1), \dots, (f(x_n), y_n), (f(x), 0)`, and the last row is judged. Layers append to what is
     there: between two of the ``attentions`` stand convolutions of two rows, 1, 2, 4, ... rows apart, which together reach over
-    ``length`` rows and the query. No row sees a later one, so the support is read once, which is what a task adapts, and every query
-    follows it as if it were alone. Rows that do not count are left out; of weights it matters only whether they are 0.
+    ``length`` rows and the query. No row sees a later one, so the support is read once, which is what a task adapts, and every
+    query follows it as if it were alone. Rows that do not count are left out; of weights it matters only whether they are 0.
 
     Differs from public code, which disagrees about the distances (some begin with 2), and of which one takes the softmax of
     attention over the rows that ask, not over those that are asked.
@@ -53,7 +54,9 @@ def snail(
     from jmeta.nn import CausalAttention, CausalConvolution
 
     check_encoder_head(model)
-    check_counts(length=length, filters=filters, attentions=len(attentions))
+    check_counts(length=length, filters=filters)
+    if np.ndim(attentions) != 2 or np.shape(attentions)[1:] != (2,):
+        raise ValueError(f"attentions must be pairs of widths, of keys and of values, at least one; got {attentions!r}.")
     # 2 ** len(distances) is at least length + 1, the rows of a support and the query.
     distances = [2**power for power in range(length.bit_length())]
     convolution = from_linen(CausalConvolution(filters))
@@ -69,15 +72,11 @@ def snail(
         vectors = outputs_like(lambda params, x: encode(model.encoder, params, x), encoder, support.x)
         rows, weights = jnp.concatenate([vectors, told(support, episode.classes).values], axis=1)[:1], []
         for (layer, distance), one in zip(layers, keys[2:], strict=True):
-            found, rows = fitted(
-                "a layer", "the encoder", layer, one, (rows, rows) if distance else (rows, rows, jnp.ones((1, 1), bool))
-            )
+            given = (rows, rows) if distance else (rows, rows, jnp.ones((1, 1), bool))
+            found, rows = fitted("a layer", "the one before", layer, one, given)
             weights.append(found)
-        params = {
-            "encoder": encoder,
-            "layers": weights,
-            "head": fitted("model.head", "the attention", model.head, keys[1], rows)[0],
-        }
+        head, _ = fitted("model.head", "the last attention", model.head, keys[1], rows)
+        params = {"encoder": encoder, "layers": weights, "head": head}
         check_task(learner, params, episode, loss_fn)
         return params
 

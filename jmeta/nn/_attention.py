@@ -47,7 +47,8 @@ class Attention(nn.Module):
     def __call__(self, inputs: tuple[jax.Array, jax.Array, jax.Array, jax.Array]) -> jax.Array:
         """Takes queries ``[m, ...]``, keys and values ``[n, ...]`` and counts ``[n]`` to ``[m, width]``."""
         queries, keys, values, counts = inputs
-        found = attend(*map(self._project, ("queries", "keys", "values"), (queries, keys, values)), counts)
+        rows = self._project("queries", queries), self._project("keys", keys), self._project("values", values)
+        found = attend(*rows, counts)
         return nn.Dense(self.width, name="outputs")(found.swapaxes(0, 1).reshape(len(queries), self.width))
 
     def _project(self, name: str, rows: jax.Array) -> jax.Array:
@@ -83,6 +84,10 @@ class CausalAttention(nn.Module):
 
     keys: int
     values: int
+
+    def __post_init__(self) -> None:
+        check_counts(keys=self.keys, values=self.values)
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, inputs: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
