@@ -41,7 +41,7 @@ def told(support: Batch, classes: Mask) -> Told:
 
 def numbers(tree: Any) -> jax.Array:
     """Writes leaves ``[n, ...]`` as rows of numbers ``[n, k]``, of the usual precision at least."""
-    rows = [leaf.reshape(len(leaf), -1) for leaf in jax.tree.leaves(tree)]
+    rows = [jnp.asarray(leaf).reshape(len(leaf), -1) for leaf in jax.tree.leaves(tree)]
     return jnp.concatenate([row.astype(jnp.result_type(row.dtype, float)) for row in rows], axis=1)
 
 
