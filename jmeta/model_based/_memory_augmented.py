@@ -9,7 +9,7 @@ from jmeta._composition import check_encoder_head, fitted, outputs_like, split_k
 from jmeta._presence import with_presence
 from jmeta._rows import fill_batch
 from jmeta._scoring import score
-from jmeta._types import Adapted, Batch, EncoderHead, Episode, Key, Learner, LossFn, Mask, Metrics, Params
+from jmeta._types import PRESENT, Adapted, Batch, EncoderHead, Episode, Key, Learner, LossFn, Mask, Metrics, Params
 from jmeta._validation import check_episode, check_one_task, check_task
 from jmeta.model_based._told import check_width, encode, order_of, told
 from jmeta.models import from_linen
@@ -106,7 +106,8 @@ def memory_augmented_networks(
         adapted, before = read(params, adapt_key, support, classes, training)
         outputs = predict(params, adapted, query.x, key=predict_key if training else None, mask=query.mask)
         value, other = score(loss_fn, outputs, query, classes), score(loss_fn, before, support, classes)
-        return value + support_loss * other if training else value, with_presence({"loss": value, "support_loss": other}, query)
+        metrics = with_presence({"loss": value, "support_loss": other}, query)
+        return jnp.where(metrics.get(PRESENT, True), value + support_loss * other if training else value, 0), metrics
 
     learner = Learner(init, adapt, predict, loss, None, model.encoder.normalization)
     return learner

@@ -12,7 +12,7 @@ from jmeta._presence import with_presence
 from jmeta._rows import counts_of, fill, fill_batch
 from jmeta._scoring import query_loss, score
 from jmeta._sentences import kinds
-from jmeta._types import Adapted, Batch, EncoderHead, Episode, Key, Learner, Mask, Metrics, Model, Params
+from jmeta._types import PRESENT, Adapted, Batch, EncoderHead, Episode, Key, Learner, Mask, Metrics, Model, Params
 from jmeta._validation import check_episode, check_one_task
 from jmeta.model_based._gaussian import Gaussian, divergence, gaussian_negative_log_likelihood
 from jmeta.model_based._told import encode, numbers, told
@@ -143,7 +143,8 @@ def neural_process(
         excess = divergence(posterior, adapted["latent"])
         counts = counts_of(query)
         entries = query.y.size if counts is None else jnp.maximum((counts != 0).sum(), 1) * (query.y.size / counts.size)
-        return value + excess / entries, with_presence({"loss": value, "divergence": excess}, query)
+        metrics = with_presence({"loss": value, "divergence": excess}, query)
+        return jnp.where(metrics.get(PRESENT, True), value + excess / entries, 0), metrics
 
     return Learner(init, adapt, predict, loss, None, decoder.normalization)
 
@@ -158,6 +159,6 @@ def _both(one: Examples, other: Examples) -> Examples:
 
 
 def _check_halves(name: str, outputs: Any, width: int | None = None) -> None:
-    expected = "an even number" if width is None else str(width)
+    expected = "an even number of" if width is None else width
     if not hasattr(outputs, "ndim") or outputs.ndim != 2 or outputs.shape[1] % 2 or width not in (None, outputs.shape[1]):
-        raise ValueError(f"{name} must give {expected} of numbers for each row, means and deviations; got {kinds(outputs)}.")
+        raise ValueError(f"{name} must give {expected} numbers for each row, means and deviations; got {kinds(outputs)}.")

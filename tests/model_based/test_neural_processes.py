@@ -48,7 +48,7 @@ def naive(params, episode, z, low=0.1):
     support, outputs = episode.support, []
     for x in episode.query.x:
         seen = [x]
-        if "path" in params and "attention" in params["path"]:
+        if isinstance(params.get("path"), dict):
             seen.append(attended(params["path"], support, x))
         elif "path" in params:
             seen.append(plain(params["path"], np.concatenate([support.x, support.y], axis=1)).mean(axis=0))
@@ -135,9 +135,9 @@ def test_no_deviation_is_below_the_lowest_and_any_above_is_reached(x64, low):
     """In units of the targets: 0.1 is no law."""
     decoder = jmeta.from_functions(lambda key, x: jnp.zeros(2), lambda params, x: x[:, :2] * 0 + params[None])
     learner = jmeta.conditional_neural_processes(dense(3), decoder, lowest_deviation=low)
-    params = made(learner, regression())
+    params, found = made(learner, regression()), {"path": jnp.zeros(3)}
     for raw in (-1e3, -1.0, 0.0, 30.0):
-        outputs = learner.predict(params | {"decoder": jnp.array([0.0, raw])}, jnp.zeros(3), regression().query.x)
+        outputs = learner.predict(params | {"decoder": jnp.array([0.0, raw])}, found, regression().query.x)
         np.testing.assert_allclose(outputs.deviation, bounded(raw, low), rtol=1e-12)
 
 
@@ -192,7 +192,7 @@ def test_targets_that_are_no_rows_of_numbers_are_refused(change, sentence):
 
 
 def test_parts_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match=r"latent.head must give an even number of numbers for each row.*got float32\[1, 3\]"):
+    with pytest.raises(ValueError, match=r"latent.head must give an even number of numbers for each row, .*; got float32\[1, 3\]"):
         jmeta.neural_processes(jmeta.EncoderHead(dense(3), dense(3)), dense(2)).init(KEY, regression())
     with pytest.raises(ValueError, match="lowest_deviation must be positive; got 0"):
         jmeta.conditional_neural_processes(dense(3), dense(2), lowest_deviation=0)
