@@ -343,7 +343,7 @@ def test_an_alignment_sees_real_rows_alone_and_no_target_labels(x64, name):
 
 # --- every algorithm --------------------------------------------------------------------------------------------------------------
 
-FAMILIES = ("optimization_based", "metric_based", "multitask", "unified", "weighting", "aggregation", "transfer")
+FAMILIES = ("optimization_based", "metric_based", "model_based", "multitask", "unified", "weighting", "aggregation", "transfer")
 MAKES = (jmeta.Learner, jmeta.MultitaskModel, jmeta.Weighting, jmeta.Aggregator, transfer.Alignment)
 # An aggregator or a model is made with them; they are none themselves.
 TOOLS = {"multitask_model", "weighted_by_gramian"}

@@ -19,8 +19,7 @@ ALGORITHMS = sorted(
     str(path.relative_to(ROOT))
     for family in ("optimization_based", "metric_based", "model_based", "multitask", "weighting", "aggregation")
     for path in (ROOT / "jmeta" / family).glob("_[a-z]*.py")
-    if path.stem
-    not in ("_aggregate", "_evaluation", "_gramian", "_multitask", "_solvers", "_experts", "_spectrum", "_told", "_towers")
+    if path.stem not in HELPERS
 )
 
 
