@@ -201,3 +201,14 @@ def test_parts_that_do_not_fit_are_refused():
     outputs = jmeta.Gaussian(jnp.zeros((3, 1)), jnp.ones((3, 1)))
     with pytest.raises(ValueError, match=r"outputs and targets must have one shape; got \(3, 1\), \(3, 1\) and \(3,\)"):
         jmeta.gaussian_negative_log_likelihood(outputs, jnp.zeros(3))
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_weights_matter_relative_to_those_of_their_part(x64, name):
+    """Those of the support relative to each other, those of the query likewise."""
+    learner, episode = LEARNERS[name], regression()
+    params, generator = made(learner, episode), np.random.default_rng(0)
+    parts = [part._replace(weights=generator.uniform(0.5, 2, size=len(part.x))) for part in episode[:2]]
+    weighed, scaled = (jmeta.Episode(parts[0], parts[1]._replace(weights=scale * parts[1].weights)) for scale in (1, 7))
+    run = jax.jit(jax.value_and_grad(learner.loss, has_aux=True))
+    chex.assert_trees_all_close(run(params, KEY, scaled), run(params, KEY, weighed), rtol=1e-12, atol=1e-14)
