@@ -506,7 +506,7 @@ def test_every_objective_of_a_paper_is_in_the_readme(name):
 
 # --- every algorithm --------------------------------------------------------------------------------------------------------------
 
-FAMILIES = ("optimization_based", "metric_based", "multitask", "unified", "weighting", "aggregation", "transfer")
+FAMILIES = ("optimization_based", "metric_based", "model_based", "multitask", "unified", "weighting", "aggregation", "transfer")
 MAKES = (jmeta.Learner, jmeta.MultitaskModel, jmeta.Weighting, jmeta.Aggregator, transfer.Alignment)
 # An aggregator or a model is made with them; they are none themselves.
 TOOLS = {"multitask_model", "weighted_by_gramian"}
