@@ -141,6 +141,40 @@ def test_the_logits_of_a_set_are_asked_for_once_and_are_those_of_the_batches(x64
     np.testing.assert_allclose(again.y.logits, found.y.logits, rtol=1e-12)
 
 
+def test_a_teacher_that_mixes_rows_sees_the_real_ones_alone(x64):
+    """Its masked rows are filled, so that a product with the mask is enough; and the step of training goes on to the objective."""
+
+    def apply(params, x, *, key=None, mask=None):
+        real = jnp.ones(len(x)) if mask is None else mask.astype(float)
+        return TEACHER.apply(params, x - (real @ x / real.sum())[None])
+
+    def graded(params, key, batch, *, step=0):
+        value = jnp.where(batch.mask, jnp.square(batch.y.logits).sum(axis=1), 0).sum() * step
+        return value, {"loss": value}
+
+    data, mixing = labelled(), TEACHER._replace(apply=apply)
+    _, params = taught(data)
+    x, mask = data.x.at[5:].set(jnp.nan), np.arange(8) < 5
+    objective = transfer.taught_by(graded, mixing, params)
+    value, _ = jax.jit(objective.loss)({}, KEY, Batch(x, data.y, mask), params, step=3)
+    np.testing.assert_allclose(value, 3 * jnp.square(apply(params, data.x[:5])).sum(), rtol=1e-12)
+    found = transfer.teach(mixing, params, Batch(x, data.y, mask))
+    np.testing.assert_allclose(found.y.logits[:5], apply(params, data.x[:5]), rtol=1e-12)
+
+
+def test_it_is_in_training_mode_and_honours_the_mask():
+    seen = []
+
+    def apply(params, x, *, key=None, mask=None):
+        seen.append((key, mask))
+        return STUDENT.apply(params, x)
+
+    (data, _), mask = taught(labelled()), jnp.ones(8, bool)
+    objective = transfer.distillation(STUDENT._replace(apply=apply), CROSS_ENTROPY)
+    objective(STUDENT.init(KEY, data.x), KEY, data._replace(mask=mask))
+    assert seen == [(KEY, mask)]
+
+
 def test_bytes_are_what_they_are_in_training():
     images = np.arange(32, dtype=np.uint8).reshape(8, 4)
     _, params = taught(labelled())

@@ -59,6 +59,8 @@ def test_logits_are_restricted_to_what_a_coarse_label_allows(x64):
     allowed = np.concatenate([MEMBERS.T, np.ones((1, 5))])
     shares = softmax(np.asarray(logits)) * allowed
     np.testing.assert_allclose(found, shares / shares.sum(axis=1, keepdims=True), rtol=1e-10)
+    far = MAP.restrict(jnp.array([[1e30, -1e30, 1e30, 1e30, 1e30]]), jnp.array([0]))
+    np.testing.assert_array_equal(jax.nn.softmax(far), [[0, 1, 0, 0, 0]])
 
 
 def test_improbable_classes_have_a_logarithm_and_a_gradient():

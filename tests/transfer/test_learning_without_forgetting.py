@@ -48,6 +48,23 @@ def test_it_is_the_loss_of_the_new_head_and_a_divergence_for_each_old_one(x64):
     testing.check_gradient(objective, params, KEY, data, tolerance=1e-7)
 
 
+def test_unlabelled_examples_are_imitated_and_the_model_is_in_training_mode():
+    seen = []
+
+    def apply(params, x, *, key=None, mask=None):
+        seen.append((key, mask))
+        return MODEL.apply(params, x)
+
+    _, start, data = started()
+    params, mask = jax.tree.map(lambda leaf: leaf + 0.1, start), jnp.ones(8, bool)
+    objective = transfer.learning_without_forgetting(MODEL._replace(apply=apply), "birds", CROSS_ENTROPY, strength=2.0)
+    value, metrics = objective(params, KEY, data._replace(mask=mask, weights=jnp.zeros(8)))
+    assert seen == [(KEY, mask)]
+    assert metrics["present"]
+    np.testing.assert_allclose(value, 2 * (metrics["digits/imitation"] + metrics["letters/imitation"]), rtol=1e-6)
+    assert metrics["task_loss"] == 0 < value
+
+
 def test_at_the_start_nothing_is_forgotten_and_old_heads_rest(x64):
     _, start, data = started()
     objective = transfer.learning_without_forgetting(MODEL, "birds", CROSS_ENTROPY)

@@ -21,7 +21,7 @@ def softmax(logits):
 
 def test_each_generation_starts_anew_and_learns_what_the_one_before_says(x64):
     """Against NumPy: gradient descent on all examples, whose order in a batch does not matter."""
-    data, steps, rate, temperature, share = labelled(), 7, 0.5, 2.0, 0.3
+    data, steps, rate, temperature, share = labelled()._replace(weights=np.arange(8.0)), 7, 0.5, 2.0, 0.3
     teacher = MODEL.init(jax.random.key(9), data.x)
     found = transfer.self_distillation(
         MODEL,
@@ -43,8 +43,8 @@ def test_each_generation_starts_anew_and_learns_what_the_one_before_says(x64):
         now, wanted = np.concatenate([start["kernel"], start["bias"][None]]), softmax(inputs @ before / temperature)
         for _ in range(steps):
             logits = inputs @ now
-            hard, soft = softmax(logits) - np.eye(3)[labels], softmax(logits / temperature) - wanted
-            now = now - rate * inputs.T @ ((1 - share) * hard + share * temperature * soft) / 8
+            hard, soft = (softmax(logits) - np.eye(3)[labels]) * data.weights[:, None] / 28, softmax(logits / temperature) - wanted
+            now = now - rate * inputs.T @ ((1 - share) * hard + share * temperature * soft / 8)
         np.testing.assert_allclose(np.concatenate([generation["kernel"], generation["bias"][None]]), now, rtol=1e-8, atol=1e-12)
         before = now
     assert not np.allclose(found[0]["kernel"], found[1]["kernel"])

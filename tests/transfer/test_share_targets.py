@@ -27,7 +27,8 @@ def test_what_a_task_lacks_is_taken_from_another_and_nothing_else_changes(compil
     for name in ("y", "weights"):
         np.testing.assert_array_equal(getattr(found, name)["breed"], getattr(BATCH, name)["breed"])
     np.testing.assert_array_equal(BATCH.weights["pet"], [0, 3, 1, 0, 0])
-    assert found.y["pet"].dtype == jax.dtypes.canonicalize_dtype(PETS.dtype)
+    few = share(BATCH._replace(y={"breed": BREEDS, "pet": PETS.astype(np.int8)}))
+    assert few.y["pet"].dtype == np.int8
 
 
 def test_tasks_of_one_space_complete_each_other_from_what_there_was_before():
@@ -40,6 +41,13 @@ def test_tasks_of_one_space_complete_each_other_from_what_there_was_before():
     np.testing.assert_array_equal(found.y["left"], [[1, 2.5], [2, 3]])
     np.testing.assert_array_equal(found.y["right"], [[2, 5], [4, 6]])
     assert all((leaf == 1).all() for leaf in found.weights.values())
+
+
+def test_what_has_been_filled_is_not_handed_on():
+    y, weights = {name: np.array([value]) for name, value in zip("abc", (4.0, np.nan, np.nan), strict=True)}, np.array([1.0])
+    batch = Batch(np.ones((1, 4)), y, None, {"a": weights, "b": 0 * weights, "c": 0 * weights})
+    found = transfer.share_targets(batch, {"b": ("a", lambda y: y), "c": ("b", lambda y: y)})
+    assert [float(found.weights[name][0]) for name in "abc"] == [1, 1, 0]
 
 
 def test_a_task_that_is_not_there_gets_all_of_its_targets():
