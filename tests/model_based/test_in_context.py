@@ -13,7 +13,7 @@ from tests.model_based.networks import KEY, WAYS, affine, classification, cross_
 
 LOSS = optax.softmax_cross_entropy_with_integer_labels
 WIDTH, HEADS = 6, 2
-OPTIONS = {"width": WIDTH, "heads": HEADS, "layers": 2}
+OPTIONS = {"width": WIDTH, "heads": HEADS, "layers": 3}
 LEARNER = jmeta.in_context_learner(jmeta.EncoderHead(dense(3), dense(WAYS)), LOSS, **OPTIONS)
 OF_NUMBERS = jmeta.in_context_learner(jmeta.EncoderHead(dense(3), dense(1)), jmeta.squared_error, **OPTIONS)
 

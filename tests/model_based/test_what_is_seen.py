@@ -74,18 +74,20 @@ def test_no_label_of_a_support_row_reaches_what_a_memory_says_of_it(x64):
 
 @pytest.mark.parametrize("name", OF_NUMBERS)
 def test_no_target_of_a_query_reaches_what_is_said_of_it(x64, name):
-    """As it is judged outside training: the loss is that of outputs that are the same whatever the targets."""
+    """Outside training: a sum of squares of the targets, each for itself, as where mean and deviation do not move with them."""
     learner, episode = OF_NUMBERS[name], regression()
     params = made(learner, episode)
-    other = episode._replace(query=with_other_targets(episode.query, [2]))
 
     @jax.jit
-    def losses(episode):
-        """One for each row of the query, by its weight."""
-        each = [episode._replace(query=episode.query._replace(weights=weights)) for weights in jnp.eye(4)]
-        return jnp.stack([learner.loss(params, KEY, one, training=False)[0] for one in each])
+    @jax.hessian
+    def curvature(y):
+        changed = episode._replace(query=episode.query._replace(y=y[:, None]))
+        return learner.loss(params, KEY, changed, training=False)[0]
 
-    assert (losses(episode) == losses(other)).tolist() == [True, True, False, True]
+    found = [curvature(episode.query.y[:, 0] + shift) for shift in (0.0, 1.0)]
+    deviation = learner.predict(params, learner.adapt(params, KEY, episode.support), episode.query.x).deviation
+    for one in found:
+        np.testing.assert_allclose(one, np.diag(deviation[:, 0] ** -2 / 4), rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("name", LEARNERS)
