@@ -7,3 +7,5 @@ from jmeta.nn._encoders import ConvolutionalEncoder as ConvolutionalEncoder
 from jmeta.nn._encoders import MultilayerPerceptron as MultilayerPerceptron
 from jmeta.nn._pooling import avg_pool as avg_pool
 from jmeta.nn._pooling import max_pool as max_pool
+from jmeta.nn._sequences import EmbeddingBag as EmbeddingBag
+from jmeta.nn._sequences import RecurrentEncoder as RecurrentEncoder
