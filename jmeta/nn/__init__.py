@@ -14,3 +14,5 @@ from jmeta.nn._memory import MemoryCell as MemoryCell
 from jmeta.nn._memory import MemoryState as MemoryState
 from jmeta.nn._pooling import avg_pool as avg_pool
 from jmeta.nn._pooling import max_pool as max_pool
+from jmeta.nn._sequences import EmbeddingBag as EmbeddingBag
+from jmeta.nn._sequences import RecurrentEncoder as RecurrentEncoder
