@@ -90,10 +90,7 @@ METHODS: dict[str, tuple[Callable[[League, float], Alignment], tuple[float, ...]
 
 def digits() -> dict[str, Batch]:
     """Gives all digits of both sets, as bytes of 28 x 28 pixels."""
-    found = {"mnist": whole(jmeta.mnist(None)), "usps": whole(jmeta.usps(None))}
-    small = found["usps"]
-    large = jax.image.resize(small.x.astype(np.float32), (len(small.x), *found["mnist"].x.shape[1:]), "linear")
-    return found | {"usps": small._replace(x=np.rint(large).astype(np.uint8))}
+    return {name: whole(parts) for name, parts in jmeta.mnist_usps(None).items()}
 
 
 def whole(parts: Mapping[str, Batch]) -> Batch:

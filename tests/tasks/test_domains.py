@@ -66,6 +66,25 @@ def test_digits_are_those_of_the_archive(written, name):
         assert found[part].x.dtype == np.uint8
 
 
+def test_digits_of_two_sets_have_one_form(tmp_path):
+    for name in ("mnist", "usps"):
+        (tmp_path / name).mkdir()
+        np.savez(tmp_path / name / f"{name}.npz", **SETS[name][2])
+    found = jmeta.mnist_usps(tmp_path)
+    assert list(found) == ["mnist", "usps"]
+    # Pixel centres: pixel i of 28 is at (i + 1/2) 16/28 - 1/2 of those of 16.
+    at = (np.arange(28) + 0.5) * 16 / 28 - 0.5
+    for part in ("train", "test"):
+        np.testing.assert_array_equal(found["mnist"][part].x[..., 0], SETS["mnist"][2][f"x_{part}"])
+        small = SETS["usps"][2][f"x_{part}"].astype(float)
+        wide = np.apply_along_axis(lambda row: np.interp(at, np.arange(16), row), 2, small)
+        expected = np.apply_along_axis(lambda row: np.interp(at, np.arange(16), row), 1, wide)
+        # Bytes: a half, and what float32 makes of a half.
+        np.testing.assert_allclose(found["usps"][part].x[..., 0], expected, atol=0.501)
+        assert found["usps"][part].x.dtype == np.uint8
+        np.testing.assert_array_equal(found["usps"][part].y, SETS["usps"][2][f"y_{part}"])
+
+
 @pytest.mark.parametrize(("name", "domains"), [("office_caltech", DOMAINS), ("amazon_reviews", REVIEWS)])
 def test_domains_are_those_of_the_archive(written, name, domains):
     read, _, arrays, _ = SETS[name]
