@@ -145,17 +145,24 @@ def _mdd(options: MarginOptions, setting: DomainSetting) -> Alignment:
     return transfer.mdd(setting.network.head, margin=options.margin, reversal=reversal, strength=strength)
 
 
+# Of a small network the whole gradient of an adversary moves the features farther than the domains are apart.
+GENTLE = {"glyph-shift": {"reversal": 0.1}}
 METHODS = {
     "source_only": DomainMethod("trains on the source alone: the baseline", Nothing, _source_only),
-    "coral": DomainMethod("draws covariances of the features together (Sun 2016)", DistanceOptions, _by(transfer.coral)),
+    "coral": DomainMethod(
+        "draws covariances of the features together (Sun 2016)", DistanceOptions, _by(transfer.coral), {"strength": 10.0}
+    ),
     "mmd": DomainMethod("draws features together by kernels, DAN (Long 2015)", DistanceOptions, _by(transfer.mmd)),
     "joint_mmd": DomainMethod("draws features and predictions together, JAN (Long 2017)", DistanceOptions, _by(transfer.joint_mmd)),
-    "dann": DomainMethod("hides the domain from a discriminator (Ganin 2016)", AdversarialOptions, _dann),
-    "cdan": DomainMethod("hides it from one that sees the predictions (Long 2018)", ConditionalOptions, _cdan),
+    "dann": DomainMethod("hides the domain from a discriminator (Ganin 2016)", AdversarialOptions, _dann, presets=GENTLE),
+    "cdan": DomainMethod("hides it from one that sees the predictions (Long 2018)", ConditionalOptions, _cdan, presets=GENTLE),
     "mcc": DomainMethod("wavers between no two classes in the target (Jin 2020)", ConfusionOptions, _mcc),
-    "mcd": DomainMethod("lets two heads agree in the target (Saito 2018)", TwoHeadsOptions, _mcd),
+    "mcd": DomainMethod("lets two heads agree in the target (Saito 2018)", TwoHeadsOptions, _mcd, presets=GENTLE),
     "mdd": DomainMethod("lets no head disagree in the target (Zhang 2019)", MarginOptions, _mdd),
     "minimum_entropy": DomainMethod(
-        "is sure of its predictions in the target (Grandvalet 2004)", DistanceOptions, _by(transfer.minimum_entropy)
+        "is sure of its predictions in the target (Grandvalet 2004)",
+        DistanceOptions,
+        _by(transfer.minimum_entropy),
+        {"strength": 0.1},
     ),
 }
