@@ -93,7 +93,7 @@ def training_curve(metrics: Sequence[Mapping[str, Any]]) -> Figure:
             _draw_metric(axes, metrics, title)
         else:
             _draw_tasks(axes, metrics, of_panel)
-        if not title.startswith("accuracy"):
+        if "accuracy" not in title and all(np.nanmin(line.get_ydata()) > 0 for line in axes.lines):
             _in_decades(axes)
         if diverged:
             # In axes coordinates upwards: at the lower edge, whatever the metric's range.

@@ -21,6 +21,8 @@ from jmeta.metrics import accuracy
 from jmeta.transfer import LabelFreeScores
 
 ORACLE = "oracle"
+# What may choose a step, in words.
+SCORES = {"source": "the loss on the source", "deep_embedded": "DEV", "entropy": "the entropy in the target"}
 
 
 class Choice(NamedTuple):

@@ -1,10 +1,9 @@
 """What a run on two domains says of itself, as lines of text."""
 
-from jmeta._catalogue.domain_results import ORACLE, DomainTested
+from jmeta._catalogue.domain_results import ORACLE, SCORES, DomainTested
 from jmeta._cli.report import aligned, cell, number
 
 METRIC = "accuracy"
-SCORES = {"source": "the loss on the source", "deep_embedded": "DEV", "entropy": "the entropy in the target"}
 
 
 def domain_table(tested: DomainTested) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from jmeta._catalogue.baseline import BASELINE
+from jmeta._catalogue.domain_results import SCORES
 from jmeta._catalogue.options import Config
 from jmeta._catalogue.pretraining import PRETRAINING
 from jmeta._catalogue.recipes import Recipe, best_params, build, setting_of
@@ -19,7 +20,6 @@ from jmeta._catalogue.tables import FEW_SHOT_PROBLEMS, is_domain_pair
 from jmeta._reporting import read_metrics
 from jmeta._types import Episode
 from jmeta.tasks._batching import batch_tasks
-from jmeta.transfer._label_free_scores import LabelFreeScores
 
 PAGE = 9
 
@@ -74,9 +74,9 @@ def _of_domains(config: Config, metrics: Sequence[Mapping[str, Any]]) -> dict[st
             return [math.nan if line[f"validation/{name}"] is None else line[f"validation/{name}"] for line in lines]
 
         accuracies = {name: column(f"{name}_accuracy") for name in ("source", "target")}
-        scores = {name: column(name) for name in LabelFreeScores._fields}
+        scores = {words: column(name) for name, words in SCORES.items()}
         steps = [line["step"] for line in lines]
-        found["choice"] = plotting.choice_of_step(steps, accuracies, scores, chosen_by=config.training.choose_by)
+        found["choice"] = plotting.choice_of_step(steps, accuracies, scores, chosen_by=SCORES[config.training.choose_by])
     return found
 
 

@@ -38,9 +38,7 @@ def choice_of_step(
     rows = {**accuracies, **scores}
     if not len(steps) or any(len(row) != len(steps) for row in rows.values()):
         found = {name: len(row) for name, row in rows.items()}
-        raise ValueError(
-            f"accuracies and scores must be one number for each of the steps, at least one; got {found} for {len(steps)}."
-        )
+        raise ValueError(f"accuracies and scores must be one number for each of one step at least; got {found} for {len(steps)}.")
     if chosen_by not in scores:
         raise ValueError(f"chosen_by must be one of {', '.join(scores)}; got {chosen_by!r}.")
     figure, (left, right) = figures.panels(1, 2, (5.4, 4.0))
