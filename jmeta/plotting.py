@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jmeta._plots import figures
+from jmeta._plots.domains import choice_of_step
 from jmeta._plots.multitask import affinity_matrix, cosine_history, method_comparison, task_groups
 from jmeta._plots.unified import step_sizes, task_embeddings
 from jmeta._types import Batch, Episode, Learner, Params
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "adaptation_curve",
     "affinity_matrix",
+    "choice_of_step",
     "cosine_history",
     "method_comparison",
     "regression_tasks",
@@ -60,7 +62,7 @@ class Evaluated(Protocol):
 
 
 def training_curve(metrics: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draws every metric of a training against the step, on training and on validation tasks.
+    """Draws every metric of a training against the step, in training and in validation.
 
     What is measured of each of several tasks, ``task/metric``, is one panel for all of them, in which validation is dashed.
     Where validation tasks diverged, a mark on the step says so. Lists, such as the matrix of a measurement, are left out.
@@ -91,7 +93,7 @@ def training_curve(metrics: Sequence[Mapping[str, Any]]) -> Figure:
             _draw_metric(axes, metrics, title)
         else:
             _draw_tasks(axes, metrics, of_panel)
-        if not title.startswith("accuracy"):
+        if "accuracy" not in title and all(np.nanmin(line.get_ydata()) > 0 for line in axes.lines):
             _in_decades(axes)
         if diverged:
             # In axes coordinates upwards: at the lower edge, whatever the metric's range.
@@ -106,7 +108,7 @@ def training_curve(metrics: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def _draw_metric(axes: Axes, metrics: Sequence[Mapping[str, Any]], kind: str) -> None:
-    for name, label, color in ((kind, "training tasks", BLUE), (f"validation/{kind}", "validation tasks", ORANGE)):
+    for name, label, color in ((kind, "training", BLUE), (f"validation/{kind}", "validation", ORANGE)):
         if points := _points(metrics, name):
             axes.plot(*zip(*points, strict=True), label=label, color=color, marker="o", markersize=2.5, linewidth=1.2)
 

@@ -27,11 +27,14 @@ class Trial(NamedTuple):
       step: from :func:`jmeta.make_step`.
       init: ``(key) -> state``, from :func:`jmeta.init_state`.
       validation: ``params -> metrics`` with a ``loss``, such as a :func:`jmeta.validator`.
+      on_host: whether the validation takes concrete parameters alone and is the same whatever numbers are tried, so that it is
+        called outside of compiled programs.
     """
 
     step: Step
     init: Callable[[jax.Array], TrainState]
     validation: Validation
+    on_host: bool = False
 
 
 class Sweep(NamedTuple):
@@ -173,12 +176,14 @@ def _side_by_side(
         metrics = metrics | {"loss": jnp.where(alive, metrics["loss"], 0), PRESENT: alive & metrics.get(PRESENT, True)}
         return kept._replace(key=state.key, step=moved.step, params=Swept(numbers, alive, kept.params)), metrics
 
-    @jax.jit
+    first = trial(**known, **rows[0])
+
     def validate(swept: Swept) -> Metrics:
-        metrics = trial(**known, **swept.values).validation(swept.params)
+        validation = first.validation if first.on_host else trial(**known, **swept.values).validation
+        metrics = validation(swept.params)
         return dict(metrics) | {"loss": jnp.where(swept.alive, metrics["loss"], jnp.inf)}
 
-    return jax.jit(jax.vmap(init))(numbers, keys), step, validate
+    return jax.jit(jax.vmap(init))(numbers, keys), step, validate if first.on_host else jax.jit(validate)
 
 
 def _parted(setting: Values, traced: set[str]) -> tuple[dict[str, Any], dict[str, float]]:

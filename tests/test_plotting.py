@@ -52,7 +52,7 @@ def test_training_curve_draws_every_line_that_has_a_number():
     assert [line.get_xydata().tolist() for line in accuracies.lines] == [[[2, 0.25], [3, 0.75]]]
     assert (losses.get_xlabel(), losses.get_ylabel(), accuracies.get_ylabel()) == ("training steps", "loss", "accuracy")
     assert (losses.get_yscale(), accuracies.get_yscale()) == ("log", "linear")
-    assert legend(losses.get_legend()) == ["training tasks", "validation tasks"]
+    assert legend(losses.get_legend()) == ["training", "validation"]
 
 
 def test_training_curve_does_not_draw_a_regression_twice():
@@ -70,9 +70,9 @@ def test_training_curve_marks_the_steps_at_which_validation_diverged():
     _, validation, diverged = axes.lines
     assert validation.get_xydata().tolist() == [[2, 3]]
     assert diverged.get_xdata().tolist() == [1]
-    assert legend(axes.get_legend()) == ["training tasks", "validation tasks", "validation diverged"]
+    assert legend(axes.get_legend()) == ["training", "validation", "validation diverged"]
     (axes,) = plotting.training_curve(lines[1:]).axes
-    assert legend(axes.get_legend()) == ["training tasks", "validation tasks"]
+    assert legend(axes.get_legend()) == ["training", "validation"]
 
 
 def test_training_curve_needs_a_line():

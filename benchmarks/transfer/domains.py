@@ -89,10 +89,9 @@ METHODS: dict[str, tuple[Callable[[League, float], Alignment], tuple[float, ...]
 
 
 def digits() -> dict[str, Batch]:
-    """Gives the training digits of both sets as SKADA-bench has them, USPS in a frame of 6 pixels, by their mean and deviation."""
-    found = {"mnist": jmeta.mnist(None)["train"], "usps": jmeta.usps(None)["train"]}
-    framed = np.pad(found["usps"].x, ((0, 0), (6, 6), (6, 6), (0, 0)))
-    images = {name: floats(x) for name, x in (("mnist", found["mnist"].x), ("usps", framed))}
+    """Gives the training digits of both sets, each by its mean and deviation, as SKADA-bench has them."""
+    found = {name: parts["train"] for name, parts in jmeta.mnist_usps(None).items()}
+    images = {name: floats(batch.x) for name, batch in found.items()}
     return {name: found[name]._replace(x=(x - x.mean()) / x.std()) for name, x in images.items()}
 
 

@@ -20,10 +20,12 @@ MAY_BE_ZERO = frozenset(
         "evaluation_seed",
         "split_seed",
         "damping",
+        "dropout",
         "halvings",
         "jitter",
         "orthogonality",
         "penalty_strength",
+        "shift",
     }
 )
 LIMIT = 2**31

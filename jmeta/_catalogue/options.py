@@ -117,6 +117,51 @@ class MultitaskEvaluationOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class DomainTrainingOptions:
+    """How long and how fast to train on two domains, and what chooses the step that is kept.
+
+    Attributes:
+      steps: training steps.
+      choose_by: the score, without target labels, by which the kept step is chosen: the loss on held-out examples of the source,
+        the same weighted by what they count in the target (DEV), or the entropy of the predictions in the target.
+      judged: examples of the source, and as many of the target, that a validation looks at, at most.
+      outer_optimizer: what takes the training steps.
+      learning_rate: the first step size, in parameter units per unit of (for adam, normalised) gradient.
+      schedule: how the learning rate goes on; cosine and linear end at zero after the last step.
+      clip_norm: the largest norm of the gradient that the optimiser sees; None leaves it as it is.
+      seed: what all randomness of the training is drawn from.
+      steps_per_chunk: compiled steps between two lines of metrics.
+      validate_every: steps between validations.
+      checkpoint_every: steps between checkpoints.
+    """
+
+    steps: int = 1_000
+    choose_by: Literal["source", "deep_embedded", "entropy"] = "source"
+    judged: int = 2_000
+    outer_optimizer: Literal["adam", "sgd"] = "adam"
+    learning_rate: float = 1e-3
+    schedule: Literal["constant", "cosine", "linear"] = "cosine"
+    clip_norm: float | None = None
+    seed: int = 0
+    steps_per_chunk: int = 100
+    validate_every: int = 100
+    checkpoint_every: int = 500
+
+
+@dataclasses.dataclass(frozen=True)
+class DomainEvaluationOptions:
+    """How to test on a target domain.
+
+    Attributes:
+      evaluation_seed: of the bootstrap, and where test examples are drawn, which.
+      evaluation_batch: validation or test examples that run at once.
+    """
+
+    evaluation_seed: int = 0
+    evaluation_batch: int = 500
+
+
+@dataclasses.dataclass(frozen=True)
 class EvaluationOptions:
     """How to test.
 

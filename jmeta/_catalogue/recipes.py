@@ -8,12 +8,13 @@ import jax
 import optax
 
 from jmeta._catalogue.config import check_ranges, read_config
+from jmeta._catalogue.domain_recipes import adapted_model, initial_domain_state
 from jmeta._catalogue.multitask_recipes import initial_multitask_state, shared_model
 from jmeta._catalogue.optimizers import outer_optimizer
 from jmeta._catalogue.options import Config, values_of, with_values
 from jmeta._catalogue.pretraining import PRETRAINING
 from jmeta._catalogue.rows import Say, Setting
-from jmeta._catalogue.tables import FEW_SHOT_PROBLEMS, LEARNERS, PROBLEMS, check_solves, is_multitask
+from jmeta._catalogue.tables import FEW_SHOT_PROBLEMS, LEARNERS, PROBLEMS, check_solves, is_domain_pair, is_multitask
 from jmeta._loading import load_params
 from jmeta._objectives import over_tasks
 from jmeta._scoring import query_loss
@@ -21,6 +22,7 @@ from jmeta._steps import Step, TrainState, init_state, make_step
 from jmeta._types import Episode, Learner, LossFn, Params, Sampler
 from jmeta.multitask._multitask import MultitaskModel
 from jmeta.tasks._batching import batch_tasks
+from jmeta.transfer._domain_adaptation import DomainAdaptation
 
 
 class Recipe(NamedTuple):
@@ -97,10 +99,10 @@ def training_step(recipe: Recipe) -> Step:
     return make_step(over_tasks(recipe.learner.loss), recipe.optimizer, micro_batch=recipe.micro_batch)
 
 
-def load(directory: str | Path) -> tuple[Learner | MultitaskModel, Params]:
-    """Gives the learner or the multi-task model of a run, and its parameters: of the best validation, or the last.
+def load(directory: str | Path) -> tuple[Learner | MultitaskModel | DomainAdaptation, Params]:
+    """Gives the learner or the model of a run, of several tasks or of two domains, and its parameters.
 
-    No data is read.
+    They are those of the best validation, or the last. No data is read.
 
     Args:
       directory: what ``jmeta train ... --out`` was given.
@@ -112,6 +114,8 @@ def load(directory: str | Path) -> tuple[Learner | MultitaskModel, Params]:
     config = read_config(directory)
     if is_multitask(config):
         return shared_model(config)[1].model, best_params(directory, initial_multitask_state(config))
+    if is_domain_pair(config):
+        return adapted_model(config), best_params(directory, initial_domain_state(config))
     learner, _ = learners_of(config, setting_of(config))
     return learner, best_params(directory, initial_state(config, learner, outer_optimizer(config)))
 

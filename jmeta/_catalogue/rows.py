@@ -10,11 +10,13 @@ from jmeta._steps import Step, TrainState
 from jmeta._types import Batch, EncoderHead, Episode, Learner, LossFn, Model, Params, Sampler
 from jmeta.multitask._multitask import MultitaskModel, Task
 from jmeta.tasks._splits import Splits
+from jmeta.transfer._alignment import Alignment
 
 CLASSIFICATION = "few-shot classification"
 REGRESSION = "few-shot regression"
 FEW_SHOT = frozenset({CLASSIFICATION, REGRESSION})
 MULTITASK = "multi-task"
+DOMAIN_PAIR = "domain pair"
 
 Say = Callable[[str], None]
 
@@ -203,5 +205,83 @@ class MultitaskProblem(NamedTuple):
     preset: Mapping[str, Any] = {}
     resamples: int = 1000
     kinds: frozenset[str] = frozenset({MULTITASK})
+    data: type = Nothing
+    prepare: Callable[[Config, Say], Config] = lambda config, say: config
+
+
+class Domains(NamedTuple):
+    """The examples of two domains.
+
+    Attributes:
+      names: of the source and of the target.
+      source: to train on.
+      validation: of the source too, held out.
+      target: to train on, without labels.
+      test: of the target, with labels; the same examples as ``target`` where there are no others.
+    """
+
+    names: tuple[str, str]
+    source: Batch
+    validation: Batch
+    target: Batch
+    test: Batch
+
+
+class DomainSetting(NamedTuple):
+    """What a pair of domains asks of an alignment.
+
+    Attributes:
+      network: for the inputs, with a logit for each class.
+      classes: of both domains.
+      steps: of the training, over which a game of two sides begins.
+    """
+
+    network: EncoderHead
+    classes: int
+    steps: int
+
+
+class DomainMethod(NamedTuple):
+    """A way of drawing two domains together that can be named.
+
+    Attributes:
+      description: one line.
+      options: a frozen dataclass.
+      build: ``(options, setting) -> alignment``.
+      preset: what differs from the defaults of the options, by name.
+      presets: likewise on single problems, by theirs.
+      solves: the kinds of problem.
+    """
+
+    description: str
+    options: type
+    build: Callable[[Any, DomainSetting], Alignment]
+    preset: Mapping[str, Any] = {}
+    presets: Mapping[str, Mapping[str, Any]] = {}
+    solves: frozenset[str] = frozenset({DOMAIN_PAIR})
+
+
+class DomainProblem(NamedTuple):
+    """A pair of domains that can be named.
+
+    Attributes:
+      description: one line.
+      options: the classes of the options of the training examples, of the test examples and of the network.
+      setting: ``config -> setting``.
+      domains: ``config -> examples``.
+      example: ``config -> data`` to initialise from, without any data.
+      preset: what differs from the defaults of the options, by name.
+      kinds: what kinds of problem it may be.
+      data: the class of what is found in the data.
+      prepare: ``(config, say) -> config`` with what was found in the data, before anything else.
+    """
+
+    description: str
+    options: tuple[type, type, type]
+    setting: Callable[[Config], DomainSetting]
+    domains: Callable[[Config], Domains]
+    example: Callable[[Config], Mapping[str, Batch]]
+    preset: Mapping[str, Any] = {}
+    kinds: frozenset[str] = frozenset({DOMAIN_PAIR})
     data: type = Nothing
     prepare: Callable[[Config, Say], Config] = lambda config, say: config

@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 from jmeta import checkpointing
 from jmeta._catalogue.baseline import BASELINE, baseline_config, fine_tuning_rate
 from jmeta._catalogue.config import CONFIG, read_config, write_config
+from jmeta._catalogue.domain_recipes import build_domains
 from jmeta._catalogue.multitask_recipes import build_multitask
 from jmeta._catalogue.options import Config, with_values
 from jmeta._catalogue.pretraining import PRETRAINING
 from jmeta._catalogue.recipes import Recipe, best_params, build, training_step
 from jmeta._catalogue.results import Measured, evaluation_path, write_evaluation
 from jmeta._catalogue.rows import Course, Say
-from jmeta._catalogue.tables import FEW_SHOT_PROBLEMS, is_multitask
+from jmeta._catalogue.tables import FEW_SHOT_PROBLEMS, is_domain_pair, is_multitask
 from jmeta._reporting import CHECKPOINTS, read_metrics
 from jmeta._types import Learner, Params
 from jmeta.evaluation import Evaluation, evaluate, validator
@@ -118,6 +119,8 @@ def course_of(config: Config) -> Course:
     """
     if is_multitask(config):
         return build_multitask(config).course
+    if is_domain_pair(config):
+        return build_domains(config).course
     recipe = build(config)
     validation = validation_of(config, recipe, recipe.validated)
     return Course(recipe.state, training_step(recipe), recipe.train, validation, _validation_tasks(config, recipe))

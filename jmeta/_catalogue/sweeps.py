@@ -12,13 +12,15 @@ import numpy as np
 
 from jmeta import checkpointing
 from jmeta._catalogue.config import check_ranges, fits, write_config, write_json
+from jmeta._catalogue.domain_recipes import DomainRecipe, build_domains, domain_trial
+from jmeta._catalogue.domain_results import accuracy_of_test
 from jmeta._catalogue.multitask_recipes import MultitaskRecipe, build_multitask, multitask_trial
 from jmeta._catalogue.multitask_results import loss_of_test
 from jmeta._catalogue.options import Config, with_values
 from jmeta._catalogue.recipes import Recipe, build, initial_state, learners_of, outer_optimizer, setting_of
 from jmeta._catalogue.rows import Say
 from jmeta._catalogue.runs import course_of, evaluated, validation_of
-from jmeta._catalogue.tables import is_multitask
+from jmeta._catalogue.tables import is_domain_pair, is_multitask
 from jmeta._estimates import Estimate, estimate
 from jmeta._objectives import over_tasks
 from jmeta._reporting import CHECKPOINTS
@@ -137,9 +139,14 @@ def test_of_seeds(plan: Plan) -> Estimate | None:
     return estimate(known) if len(known) == len(last) > 1 else None
 
 
-def _trial(config: Config, recipe: Recipe | MultitaskRecipe) -> Trial:
+AnyRecipe = Recipe | MultitaskRecipe | DomainRecipe
+
+
+def _trial(config: Config, recipe: AnyRecipe) -> Trial:
     if isinstance(recipe, MultitaskRecipe):
         return multitask_trial(config, recipe.splits)
+    if isinstance(recipe, DomainRecipe):
+        return domain_trial(config, recipe.domains)
     learner, validated = learners_of(config, setting_of(config))
     optimizer = outer_optimizer(config)
     return Trial(
@@ -149,7 +156,9 @@ def _trial(config: Config, recipe: Recipe | MultitaskRecipe) -> Trial:
     )
 
 
-def _built(config: Config) -> Recipe | MultitaskRecipe:
+def _built(config: Config) -> AnyRecipe:
+    if is_domain_pair(config):
+        return build_domains(config)
     return build_multitask(config) if is_multitask(config) else build(config)
 
 
@@ -177,6 +186,8 @@ def _tested(config: Config, found: Sweep, seeds: int) -> dict[str, Any]:
     if isinstance(recipe, MultitaskRecipe):
         losses = [loss_of_test(config, recipe, params) for params in of_seeds]
         return {"test": [[loss if math.isfinite(loss) else None for loss in losses]], "metric": "loss"}
+    if isinstance(recipe, DomainRecipe):
+        return {"test": [[accuracy_of_test(config, recipe, params) for params in of_seeds]], "metric": "accuracy"}
     scores = [evaluated(config, recipe, recipe.learner, params) for params in of_seeds]
     means = [[score.after_steps[at].mean for score in scores] for at in range(len(scores[0].steps))]
     return {"test": [[mean if math.isfinite(mean) else None for mean in row] for row in means], "metric": scores[0].metric}

@@ -5,7 +5,9 @@ import difflib
 from collections.abc import Iterable, Mapping
 
 from jmeta._catalogue import (
+    alignments,
     arrays,
+    domain_pairs,
     glyphs,
     metric_based,
     multi_glyphs,
@@ -19,23 +21,30 @@ from jmeta._catalogue import (
 )
 from jmeta._catalogue.options import (
     Config,
+    DomainEvaluationOptions,
+    DomainTrainingOptions,
     EvaluationOptions,
     MultitaskEvaluationOptions,
     MultitaskTrainingOptions,
     TrainingOptions,
     with_values,
 )
-from jmeta._catalogue.rows import Method, MultitaskMethod, MultitaskProblem, Problem
+from jmeta._catalogue.rows import DomainMethod, DomainProblem, Method, MultitaskMethod, MultitaskProblem, Problem
+
+AnyMethod = Method | MultitaskMethod | DomainMethod
+AnyProblem = Problem | MultitaskProblem | DomainProblem
 
 SHARING: Mapping[str, MultitaskMethod] = sharing.METHODS
-FAMILIES: Mapping[str, Mapping[str, Method | MultitaskMethod]] = {
+ALIGNMENTS: Mapping[str, DomainMethod] = alignments.METHODS
+FAMILIES: Mapping[str, Mapping[str, AnyMethod]] = {
     "optimisation-based": optimization_based.METHODS,
     "metric-based": metric_based.METHODS,
     "baselines": pretraining.METHODS,
     "multi-task": SHARING,
+    "domain adaptation": ALIGNMENTS,
 }
 LEARNERS: Mapping[str, Method] = {**optimization_based.METHODS, **metric_based.METHODS, **pretraining.METHODS}
-METHODS: Mapping[str, Method | MultitaskMethod] = {**LEARNERS, **SHARING}
+METHODS: Mapping[str, AnyMethod] = {**LEARNERS, **SHARING, **ALIGNMENTS}
 FEW_SHOT_PROBLEMS: Mapping[str, Problem] = {
     "sinusoid": sinusoid.PROBLEM,
     "glyphs": glyphs.PROBLEM,
@@ -47,7 +56,8 @@ MULTITASK_PROBLEMS: Mapping[str, MultitaskProblem] = {
     **pictures.PROBLEMS,
     **tabular.PROBLEMS,
 }
-PROBLEMS: Mapping[str, Problem | MultitaskProblem] = {**FEW_SHOT_PROBLEMS, **MULTITASK_PROBLEMS}
+DOMAIN_PAIRS: Mapping[str, DomainProblem] = domain_pairs.PROBLEMS
+PROBLEMS: Mapping[str, AnyProblem] = {**FEW_SHOT_PROBLEMS, **MULTITASK_PROBLEMS, **DOMAIN_PAIRS}
 
 
 def default_config(method_name: str, problem_name: str) -> Config:
@@ -62,6 +72,8 @@ def default_config(method_name: str, problem_name: str) -> Config:
     training, evaluation = TrainingOptions(), EvaluationOptions()
     if problem_name in MULTITASK_PROBLEMS:
         training, evaluation = MultitaskTrainingOptions(), MultitaskEvaluationOptions()
+    elif problem_name in DOMAIN_PAIRS:
+        training, evaluation = DomainTrainingOptions(), DomainEvaluationOptions()
     parts = (method.options(), tasks, test, network, training, evaluation)
     config = Config(method_name, problem_name, *parts, data=problem.data())
     preset = {**problem.preset, **method.preset, **method.presets.get(problem_name, {})}
@@ -82,6 +94,11 @@ def check_solves(method_name: str, kinds: Iterable[str], problem: str) -> None:
 def is_multitask(config: Config) -> bool:
     """Says whether a run is of several tasks at once, and not of few-shot tasks."""
     return config.problem_name in MULTITASK_PROBLEMS
+
+
+def is_domain_pair(config: Config) -> bool:
+    """Says whether a run is of two domains."""
+    return config.problem_name in DOMAIN_PAIRS
 
 
 def solves(method_name: str, problem_name: str) -> bool:

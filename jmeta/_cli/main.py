@@ -12,15 +12,17 @@ from typing import Any
 from jmeta import __version__
 from jmeta._catalogue.baseline import BASELINE
 from jmeta._catalogue.config import CONFIG, read_config, write_config
+from jmeta._catalogue.domain_results import DomainTested, evaluate_domain_run
 from jmeta._catalogue.multitask_results import MultitaskTested, evaluate_multitask_run
 from jmeta._catalogue.options import Config
 from jmeta._catalogue.recipes import prepared
 from jmeta._catalogue.rows import Course
 from jmeta._catalogue.runs import Tested, course_of, evaluate_run, is_complete, last_step, train_run
 from jmeta._catalogue.sweeps import read_plan, sweep_run, write_plan
-from jmeta._catalogue.tables import METHODS, PROBLEMS, is_multitask, known, solves
+from jmeta._catalogue.tables import METHODS, PROBLEMS, is_domain_pair, is_multitask, known, solves
 from jmeta._cli.cache import compilation_cache
 from jmeta._cli.cost import cost_table
+from jmeta._cli.domains import domain_table
 from jmeta._cli.listing import listing, problem_lines
 from jmeta._cli.multitask import multitask_table
 from jmeta._cli.plots import draw
@@ -179,10 +181,13 @@ def _report(directory: Path, config: Config) -> int:
     return 0
 
 
-def _tested(directory: Path, config: Config) -> tuple[Tested | MultitaskTested, str]:
+def _tested(directory: Path, config: Config) -> tuple[Tested | MultitaskTested | DomainTested, str]:
     if is_multitask(config):
         tested = evaluate_multitask_run(directory, config)
         return tested, multitask_table(tested)
+    if is_domain_pair(config):
+        tested = evaluate_domain_run(directory, config)
+        return tested, domain_table(tested)
     tested, baseline = evaluate_run(directory, config), None
     if config.baseline:
         ran = read_config(directory / BASELINE)

@@ -1,7 +1,7 @@
 """Encoders of padded sequences: a recurrent network, and a bag of embeddings.
 
-Sequences are ``x = {"values": [n, steps, channels], "mask": [n, steps]}``, or have ``"ids"`` of tokens, ``[n, steps]``, in the place
-of the values. The mask marks the real steps; what the others hold never matters, wherever they are. Rows do not see each other.
+Sequences are ``x = {"values": [n, steps, channels], "mask": [n, steps]}``, or have ``"ids"`` of tokens, ``[n, steps]``, instead of
+values. The mask marks the real steps; what the others hold never matters, wherever they are. Rows do not see each other.
 
 The cells are those of Cho et al. (2014, 1406.1078), with the reset gate behind the product as in cuDNN and flax, and of Hochreiter
 and Schmidhuber (1997), with a forget gate whose bias starts at 1 (Jozefowicz, Zaremba and Sutskever, 2015, ICML).

@@ -4,10 +4,12 @@ from jmeta.tasks._amazon_reviews import amazon_reviews
 from jmeta.tasks._arrays import from_arrays, from_classes
 from jmeta.tasks._batching import batch_tasks, combine, pad_episode
 from jmeta.tasks._bearings import bearings
+from jmeta.tasks._glyph_shift import glyph_shift
 from jmeta.tasks._glyphs import glyphs
 from jmeta.tasks._groups import episodes_from, minibatches
 from jmeta.tasks._harmonic import harmonic
 from jmeta.tasks._mnist import mnist
+from jmeta.tasks._mnist_usps import mnist_usps
 from jmeta.tasks._multi_glyphs import multi_glyphs
 from jmeta.tasks._multi_mnist import multi_mnist
 from jmeta.tasks._multimodal import multimodal
@@ -33,10 +35,12 @@ __all__ = [
     "episodes_from",
     "from_arrays",
     "from_classes",
+    "glyph_shift",
     "glyphs",
     "harmonic",
     "minibatches",
     "mnist",
+    "mnist_usps",
     "multi_glyphs",
     "multi_mnist",
     "multimodal",

@@ -66,6 +66,21 @@ def test_digits_are_those_of_the_archive(written, name):
         assert found[part].x.dtype == np.uint8
 
 
+def test_digits_of_two_sets_have_one_form(tmp_path):
+    for name in ("mnist", "usps"):
+        (tmp_path / name).mkdir()
+        np.savez(tmp_path / name / f"{name}.npz", **SETS[name][2])
+    found = jmeta.mnist_usps(tmp_path)
+    assert list(found) == ["mnist", "usps"]
+    for part in ("train", "test"):
+        np.testing.assert_array_equal(found["mnist"][part].x[..., 0], SETS["mnist"][2][f"x_{part}"])
+        framed = found["usps"][part].x
+        assert framed.shape[1:] == (28, 28, 1)
+        np.testing.assert_array_equal(framed[:, 6:22, 6:22, 0], SETS["usps"][2][f"x_{part}"])
+        assert framed.astype(int).sum() == SETS["usps"][2][f"x_{part}"].astype(int).sum()
+        np.testing.assert_array_equal(found["usps"][part].y, SETS["usps"][2][f"y_{part}"])
+
+
 @pytest.mark.parametrize(("name", "domains"), [("office_caltech", DOMAINS), ("amazon_reviews", REVIEWS)])
 def test_domains_are_those_of_the_archive(written, name, domains):
     read, _, arrays, _ = SETS[name]
