@@ -53,7 +53,7 @@ def test_it_is_the_mean_of_cross_entropy_and_a_divergence_of_softened_logits(x64
     np.testing.assert_allclose(metrics["imitation"], temperature**2 * divergence, rtol=1e-10)
     hard = (np.exp(log_softmax(logits)) - np.eye(3)[labels]) * WEIGHTS[:, None] / WEIGHTS.sum()
     errors = (1 - share) * hard + share * temperature * (np.exp(soft) - np.exp(wanted)) / 8
-    np.testing.assert_allclose(slope["kernel"], x.T @ errors, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(slope["kernel"], x.T @ errors, rtol=1e-10, atol=1e-12)
 
 
 def test_at_high_temperatures_logits_are_regressed_as_the_paper_says(x64):
@@ -224,7 +224,7 @@ def test_a_teacher_is_an_argument_of_the_compiled_step_and_stays_as_it_is():
     for _ in range(40):
         state, metrics = step(state, data)
         losses.append(metrics["imitation"])
-    assert losses[-1] < 0.3 * losses[0]
+    assert losses[-1] < 0.5 * losses[0]
     chex.assert_trees_all_equal(state.memory, teacher)
 
 

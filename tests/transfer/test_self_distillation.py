@@ -60,9 +60,8 @@ def test_masked_examples_are_never_drawn_and_images_are_bytes():
         seen.append(x)
         return MODEL.init(key, x)
 
-    padded = transfer.self_distillation(
-        MODEL._replace(init=init), params, CROSS_ENTROPY, Batch(x, y, mask), optax.sgd(0.1), **options
-    )
+    noted = MODEL._replace(init=init)
+    padded = transfer.self_distillation(noted, params, CROSS_ENTROPY, Batch(x, y, mask), optax.sgd(0.1), **options)
     alone = transfer.self_distillation(MODEL, params, CROSS_ENTROPY, Batch(x[:4], y[:4]), optax.sgd(0.1), **options)
     chex.assert_trees_all_equal(padded, alone)
     np.testing.assert_allclose(seen[0], x[:2] / 255, rtol=1e-6)
