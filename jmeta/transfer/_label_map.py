@@ -36,7 +36,11 @@ class LabelMap(NamedTuple):
 
 
 def label_map(
-    parents: Sequence[int] | Mapping[int, int], *, fine: int | None = None, coarse: int | None = None, shares: Any = None
+    parents: Sequence[int] | Mapping[int, int] | np.ndarray,
+    *,
+    fine: int | None = None,
+    coarse: int | None = None,
+    shares: Any = None,
 ) -> LabelMap:
     r"""Maps labels and logits between fine classes and the coarse ones that they make up.
 

@@ -53,7 +53,7 @@ def test_it_is_the_mean_of_cross_entropy_and_a_divergence_of_softened_logits(x64
     np.testing.assert_allclose(metrics["imitation"], temperature**2 * divergence, rtol=1e-10)
     hard = (np.exp(log_softmax(logits)) - np.eye(3)[labels]) * WEIGHTS[:, None] / WEIGHTS.sum()
     errors = (1 - share) * hard + share * temperature * (np.exp(soft) - np.exp(wanted)) / 8
-    np.testing.assert_allclose(slope["kernel"], x.T @ errors, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(slope["kernel"], x.T @ errors, rtol=1e-10, atol=1e-12)
 
 
 def test_at_high_temperatures_logits_are_regressed_as_the_paper_says(x64):
@@ -95,6 +95,7 @@ def test_examples_without_labels_are_learnt_too():
     none = data._replace(y=Taught(None, data.y.logits))
     alone, _ = jax.jit(transfer.distillation(STUDENT, CROSS_ENTROPY, share=1.0))(params, KEY, none)
     assert metrics["task_loss"] == 0
+    assert "present" not in metrics
     assert alone > 0
     np.testing.assert_allclose(value, 0.25 * alone, rtol=1e-6)
 
@@ -156,7 +157,9 @@ def test_a_teacher_that_mixes_rows_sees_the_real_ones_alone(x64):
     _, params = taught(data)
     x, mask = data.x.at[5:].set(jnp.nan), np.arange(8) < 5
     objective = transfer.taught_by(graded, mixing, params)
-    value, _ = jax.jit(objective.loss)({}, KEY, Batch(x, data.y, mask), params, step=3)
+    differentiate = jax.jit(jax.value_and_grad(objective.loss, argnums=3, has_aux=True))
+    (value, _), of_teacher = differentiate({}, KEY, Batch(x, data.y, mask), params, step=3.0)
+    assert not any(leaf.any() for leaf in jax.tree.leaves(of_teacher))
     np.testing.assert_allclose(value, 3 * jnp.square(apply(params, data.x[:5])).sum(), rtol=1e-12)
     found = transfer.teach(mixing, params, Batch(x, data.y, mask))
     np.testing.assert_allclose(found.y.logits[:5], apply(params, data.x[:5]), rtol=1e-12)
@@ -200,6 +203,7 @@ def test_a_teacher_of_each_batch_runs_once_has_no_gradient_and_sees_no_key(x64):
     assert seen == [None]
     chex.assert_trees_all_equal(((value, (metrics, kept)), (slope, of_teacher)), other)
     chex.assert_trees_all_equal(kept, teacher)
+    assert differentiate(params, jax.tree.map(jnp.zeros_like, memory), KEY)[0][0] != value
     assert not any(leaf.any() for leaf in jax.tree.leaves(of_teacher))
     (alone, _), expected = jax.jit(jax.value_and_grad(plain, has_aux=True))(params, KEY, data)
     chex.assert_trees_all_close((value, slope), (alone, expected), rtol=1e-12)
@@ -209,18 +213,18 @@ def test_a_teacher_of_each_batch_runs_once_has_no_gradient_and_sees_no_key(x64):
 
 def test_a_teacher_is_an_argument_of_the_compiled_step_and_stays_as_it_is():
     """It is neither a constant of the program nor moved by weight decay."""
-    wide = jmeta.compose(layer(500, jnp.tanh), layer(3))
+    wide = jmeta.compose(layer(5000, jnp.tanh), layer(3))
     teacher, data = wide.init(KEY, labelled().x), labelled()
     objective = transfer.taught_by(transfer.distillation(STUDENT, CROSS_ENTROPY), wide, teacher)
     optimizer = optax.adamw(0.05, weight_decay=0.1)
     state = jmeta.init_state(STUDENT.init(KEY, data.x), optimizer, KEY, objective=objective)
     step = jax.jit(jmeta.make_step(objective, optimizer))
-    assert len(step.lower(state, data).as_text()) < 4 * sum(leaf.nbytes for leaf in jax.tree.leaves(teacher))
+    assert len(step.lower(state, data).as_text()) < sum(leaf.nbytes for leaf in jax.tree.leaves(teacher))
     losses = []
     for _ in range(40):
         state, metrics = step(state, data)
         losses.append(metrics["imitation"])
-    assert losses[-1] < 0.3 * losses[0]
+    assert losses[-1] < 0.5 * losses[0]
     chex.assert_trees_all_equal(state.memory, teacher)
 
 

@@ -130,6 +130,8 @@ def test_branches_are_the_compositions_with_each_head(x64):
     for name, head in {**OLD, "birds": layer(3)}.items():
         alone = jmeta.compose(ENCODER, head).apply(EncoderHead(params.encoder, params.head[name]), x)
         np.testing.assert_allclose(outputs[name], alone, rtol=1e-12)
+    turned = transfer.branch(ENCODER, dict(reversed({**OLD, "birds": layer(3)}.items())))
+    chex.assert_trees_all_equal(turned.init(KEY, x), params)
     other = MODEL.init(jax.random.key(1), x)
     assert not any(np.array_equal(one, two) for one, two in zip(*map(kernels, (params, other)), strict=True))
     assert len({kernel.tobytes() for kernel in kernels(transfer.branch(ENCODER, {"a": layer(3), "b": layer(3)}).init(KEY, x))}) == 3

@@ -53,11 +53,18 @@ def test_each_generation_starts_anew_and_learns_what_the_one_before_says(x64):
 def test_masked_examples_are_never_drawn_and_images_are_bytes():
     x = np.random.default_rng(0).integers(0, 256, (6, 4), np.uint8)
     mask, y = np.arange(6) < 4, np.array([0, 1, 2, 0, -5, 99])
-    params = MODEL.init(KEY, jnp.ones((1, 4)))
+    params, seen = MODEL.init(KEY, jnp.ones((1, 4))), []
     options = {"generations": 1, "steps": 3, "batch_size": 2}
-    padded = transfer.self_distillation(MODEL, params, CROSS_ENTROPY, Batch(x, y, mask), optax.sgd(0.1), **options)
+
+    def init(key, x):
+        seen.append(x)
+        return MODEL.init(key, x)
+
+    noted = MODEL._replace(init=init)
+    padded = transfer.self_distillation(noted, params, CROSS_ENTROPY, Batch(x, y, mask), optax.sgd(0.1), **options)
     alone = transfer.self_distillation(MODEL, params, CROSS_ENTROPY, Batch(x[:4], y[:4]), optax.sgd(0.1), **options)
     chex.assert_trees_all_equal(padded, alone)
+    np.testing.assert_allclose(seen[0], x[:2] / 255, rtol=1e-6)
     floats = Batch((x[:4] / 255).astype(np.float32), y[:4])
     chex.assert_trees_all_close(
         alone, transfer.self_distillation(MODEL, params, CROSS_ENTROPY, floats, optax.sgd(0.1), **options), rtol=1e-4
