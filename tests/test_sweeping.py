@@ -154,3 +154,31 @@ def test_a_learner_is_swept_with_its_validator():
 
 def alone_learner(made, tasks):
     return jmeta.fit(made.step, made.init(jax.random.key(0)), tasks, num_steps=4, validation=made.validation).best.loss
+
+
+def test_a_validation_on_the_host_sees_what_a_compiled_one_sees():
+    seen = []
+
+    def on_host(rate):
+        def validation(params):
+            # What no compiled program can do.
+            seen.append(float(params["w"]))
+            return {"loss": abs(seen[-1] - 1)}
+
+        return trial(rate)._replace(validation=validation, on_host=True)
+
+    options = {"num_steps": 20, "seeds": 2, "steps_per_chunk": 5}
+    found, expected = (jmeta.sweep(made, {"rate": RATES}, numbers(), **options) for made in (on_host, trial))
+    np.testing.assert_allclose(found.losses, expected.losses, rtol=1e-6, atol=1e-7)
+    np.testing.assert_array_equal(found.steps, expected.steps)
+    assert found.chosen == expected.chosen
+    # Three rates with two seeds, after each of four chunks.
+    assert len(seen) == 24
+
+
+def test_a_validation_on_the_host_does_not_choose_what_has_diverged():
+    def on_host(rate):
+        return trial(rate, power=4.0)._replace(validation=lambda params: {"loss": 0.5}, on_host=True)
+
+    found = jmeta.sweep(on_host, {"rate": [0.2, 1e30]}, numbers(), num_steps=20)
+    assert found.losses.tolist() == [[0.5], [np.inf]]
