@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from jmeta._public import *
     from jmeta.aggregation import *
     from jmeta.metric_based import *
+    from jmeta.model_based import *
     from jmeta.multitask import *
     from jmeta.optimization_based import *
     from jmeta.tasks import *
@@ -33,6 +34,7 @@ _LISTS = (
     "_public.py",
     "aggregation/__init__.py",
     "metric_based/__init__.py",
+    "model_based/__init__.py",
     "multitask/__init__.py",
     "optimization_based/__init__.py",
     "tasks/__init__.py",

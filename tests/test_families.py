@@ -1,4 +1,4 @@
-"""What every weighting, aggregator and multi-task network promises: a new one adds one row. And every algorithm has its row."""
+"""What every weighting, aggregator, multi-task network and objective promises: a new one adds one row. And all have their rows."""
 
 import importlib
 import inspect
@@ -17,6 +17,7 @@ import jmeta
 from jmeta import Batch, aggregation, testing, transfer
 from jmeta import _aggregator_promises as promises
 from jmeta._aggregator_trials import Trial
+from jmeta._variations import STRANGE, estranged
 from tests.multitask import trunks
 from tests.test_protocol import LEARNERS
 from tests.transfer import domains
@@ -341,9 +342,171 @@ def test_an_alignment_sees_real_rows_alone_and_no_target_labels(x64, name):
     chex.assert_trees_all_close(masked, alone, rtol=1e-9, atol=1e-12)
 
 
+# --- objectives of transfer -------------------------------------------------------------------------------------------------------
+
+ENCODER, HEAD, OTHER = domains.dense(4, jnp.tanh), domains.dense(domains.CLASSES), domains.dense(5)
+LABELS, LOGITS, EXAMPLES = np.array([0, 1, 2, 1]), domains.rows(4, 3, seed=2), domains.rows(4, 2)
+PLAIN_BATCH = Batch(EXAMPLES, LABELS)
+TAUGHT = PLAIN_BATCH._replace(y=transfer.Taught(LABELS, LOGITS))
+WHOLE, TWO_HEADS = jmeta.compose(ENCODER, HEAD), transfer.branch(ENCODER, {"source": OTHER, "target": HEAD})
+ADAPTED = domains.adapted(transfer.coral())
+PAIR = {"source": PLAIN_BATCH, "target": Batch(domains.rows(5, 2, seed=3), None)}
+CLUSTERED = PLAIN_BATCH._replace(y=domains.softmax(LOGITS))
+BEFORE = PLAIN_BATCH._replace(y=transfer.Taught(LABELS, {"source": domains.rows(4, 5, seed=4)}))
+
+
+def clusters(decoder):
+    return lambda key, data: transfer.ClusterParams(ENCODER.init(key, data.x), jnp.asarray(domains.rows(3, 4)), decoder)
+
+
+# With how the parameters are made, and data.
+OBJECTIVES = {
+    "supervised": (transfer.supervised(HEAD, domains.CROSS_ENTROPY), HEAD, PLAIN_BATCH),
+    "tent": (transfer.tent(HEAD), HEAD, PLAIN_BATCH),
+    "co_tuning": (
+        transfer.co_tuning(ENCODER, OTHER, HEAD, domains.CROSS_ENTROPY, domains.softmax(domains.rows(3, 5))),
+        TWO_HEADS,
+        PLAIN_BATCH,
+    ),
+    "batch_spectral_shrinkage": (
+        transfer.batch_spectral_shrinkage(ENCODER, HEAD, domains.CROSS_ENTROPY, strength=1.0),
+        WHOLE,
+        PLAIN_BATCH,
+    ),
+    "delta": (
+        transfer.delta([ENCODER], HEAD, domains.CROSS_ENTROPY, [domains.rows(2, 4)], strength=1.0),
+        jmeta.compose(jmeta.chain([ENCODER]), HEAD),
+        PLAIN_BATCH,
+    ),
+    "distillation": (transfer.distillation(HEAD, domains.CROSS_ENTROPY), HEAD, TAUGHT),
+    "distillation without labels": (
+        transfer.distillation(HEAD, domains.CROSS_ENTROPY, share=1.0),
+        HEAD,
+        TAUGHT._replace(y=transfer.Taught(None, LOGITS)),
+    ),
+    "taught_by": (
+        transfer.taught_by(transfer.distillation(HEAD, domains.CROSS_ENTROPY), HEAD, domains.rows(2, 3)),
+        HEAD,
+        PLAIN_BATCH,
+    ),
+    "learning_without_forgetting": (
+        transfer.learning_without_forgetting(TWO_HEADS, "target", domains.CROSS_ENTROPY),
+        TWO_HEADS,
+        BEFORE,
+    ),
+    "domain_adaptation": (ADAPTED.objective, ADAPTED.init, PAIR),
+    "deep_embedded_clustering": (transfer.deep_embedded_clustering(ENCODER).objective, clusters(()), CLUSTERED),
+    "deep_embedded_clustering with a decoder": (
+        transfer.deep_embedded_clustering(ENCODER, domains.dense(2)).objective,
+        clusters(domains.rows(4, 2)),
+        CLUSTERED,
+    ),
+}
+
+
+# What others are made of, and the plain training of one network.
+SKELETONS = {"supervised", "taught_by", "domain_adaptation"}
+
+
+def on_batches(change, data):
+    return jax.tree.map(change, data, is_leaf=lambda leaf: isinstance(leaf, Batch))
+
+
+def padded(batch, strange):
+    """The same rows in their order; before, between and behind them masked ones, of strange values."""
+    rows = len(batch.x)
+    mask = np.tile([False, True, True], rows)
+    mask[np.cumsum(mask) > rows] = False
+    source = np.maximum(np.cumsum(mask) - 1, 0)
+    x, y = estranged(jax.tree.map(lambda leaf: leaf[source], (batch.x, batch.y)), ~mask, strange)
+    return Batch(x, y, mask)
+
+
+def without_rows(batch):
+    return estranged(batch, np.ones(len(batch.x), bool), np.nan)._replace(mask=np.zeros(len(batch.x), bool))
+
+
+def begun(name):
+    """An objective that notes how often it is traced and forgets its memory, parameters, and data."""
+    (objective, made_by, data), traces = OBJECTIVES[name], []
+    params = made_by.init(KEY, data.x) if isinstance(made_by, jmeta.Model) else made_by(KEY, data)
+
+    def loss(params, key, data, *, step=0):
+        traces.append(step)
+        if not isinstance(objective, jmeta.ObjectiveWithMemory):
+            return objective(params, key, data, step=step)
+        value, (metrics, _) = objective.loss(params, key, data, objective.init(params, key), step=step)
+        return value, metrics
+
+    return loss, params, data, traces
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_an_objective_is_a_scalar_of_real_rows_alone_whatever_the_others_hold_and_is_traced_once(x64, name):
+    loss, params, data, traces = begun(name)
+    differentiate = jax.jit(jax.value_and_grad(loss, has_aux=True))
+    (value, metrics), slope = differentiate(params, KEY, data)
+    assert value.shape == ()
+    assert {metric.shape for metric in metrics.values()} == {()}
+    assert "present" not in metrics
+    assert metrics["loss"] == value
+    chex.assert_trees_all_equal_shapes_and_dtypes(slope, params)
+    chex.assert_tree_all_finite((metrics, slope))
+    assert all(leaf.any() for leaf in jax.tree.leaves(slope))
+    for step, strange in enumerate((*STRANGE, 0.0)):
+        given = on_batches(lambda batch, strange=strange: padded(batch, strange), data)
+        (_, found), of_padded = differentiate(params, KEY, given, step=jnp.asarray(step))
+        assert found.pop("present")
+        chex.assert_trees_all_close((found, of_padded), (metrics, slope), rtol=1e-9, atol=1e-12)
+    assert len(traces) == 2
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_an_objective_of_a_task_in_which_nothing_counts_says_nothing(name):
+    """It is 0 without a gradient, and a mean over tasks leaves it out."""
+    loss, params, data, _ = begun(name)
+    whole = on_batches(lambda batch: padded(batch, np.nan), data)
+    nothing = on_batches(without_rows, whole)
+    tasks = jax.tree.map(lambda *leaves: np.stack(leaves), whole, nothing, whole)
+
+    @jax.jit
+    def both(params, tasks):
+        keys = jnp.stack([KEY] * 3)
+        each = jax.vmap(jax.value_and_grad(loss, has_aux=True), (None, 0, 0))(params, keys, tasks)
+        return each, jax.value_and_grad(jmeta.over_tasks(loss), has_aux=True)(params, KEY, tasks)
+
+    ((values, metrics), slopes), ((mean, of_all), slope) = both(params, tasks)
+    np.testing.assert_array_equal(metrics.pop("present"), [True, False, True])
+    assert not any(leaf[1].any() for leaf in jax.tree.leaves((values, slopes)))
+    assert of_all.pop("present")
+    first = jax.tree.map(lambda leaf: leaf[0], (values, metrics, slopes))
+    # Two tasks alike: their sum in float32, halved.
+    chex.assert_trees_all_close((mean, of_all, slope), first, rtol=1e-5, atol=1e-6)
+
+
+def objectives():
+    """The public functions of transfer that make an objective, or a model with one."""
+
+    def makes_one(function):
+        made = inspect.signature(function).return_annotation
+        return made in (jmeta.Objective, jmeta.ObjectiveWithMemory) or "objective" in getattr(made, "_fields", ())
+
+    return {value.__name__: value for value in vars(transfer).values() if inspect.isfunction(value) and makes_one(value)}
+
+
+def test_every_objective_of_transfer_has_its_row():
+    assert objectives().keys() == {row.split()[0] for row in OBJECTIVES}
+
+
+@pytest.mark.parametrize("name", sorted(objectives().keys() - SKELETONS))
+def test_every_objective_of_a_paper_is_in_the_readme(name):
+    path = Path(inspect.getfile(objectives()[name])).relative_to(ROOT)
+    assert re.search(rf"^\| `transfer\.{name}` .*(19|20)\d\d.* \| `{path}` \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+
+
 # --- every algorithm --------------------------------------------------------------------------------------------------------------
 
-FAMILIES = ("optimization_based", "metric_based", "multitask", "unified", "weighting", "aggregation", "transfer")
+FAMILIES = ("optimization_based", "metric_based", "model_based", "multitask", "unified", "weighting", "aggregation", "transfer")
 MAKES = (jmeta.Learner, jmeta.MultitaskModel, jmeta.Weighting, jmeta.Aggregator, transfer.Alignment)
 # An aggregator or a model is made with them; they are none themselves.
 TOOLS = {"multitask_model", "weighted_by_gramian"}

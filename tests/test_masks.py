@@ -10,7 +10,7 @@ from flax import linen as nn
 
 import jmeta
 from jmeta import Batch, Episode, aggregation
-from jmeta.nn import BatchStatistics, ConvolutionalEncoder
+from jmeta.nn import BatchStatistics, ConvolutionalEncoder, MemoryCell
 
 KEY, SGD = jax.random.key(0), optax.sgd(0.1)
 # Sums of a few dozen terms in another order.
@@ -119,6 +119,8 @@ def numbers(filler):
 
 
 HEADS = jmeta.EncoderHead(centred(4), linear(2))
+OF_CLASSES = jmeta.EncoderHead(centred(4), linear(3))
+LATENT = jmeta.EncoderHead(centred(4), linear(4))
 PROTOTYPES = jmeta.prototypical_networks(centred(5))
 LEARNERS = {
     "maml": (jmeta.maml(centred(2), jmeta.squared_error, SGD, num_steps=2), regression),
@@ -139,6 +141,21 @@ LEARNERS = {
     "anil": (jmeta.anil(HEADS, jmeta.squared_error, SGD), regression),
     "boil": (jmeta.boil(HEADS, jmeta.squared_error, SGD), regression),
     "meta_sgd": (jmeta.meta_sgd(centred(2), jmeta.squared_error), regression),
+    "memory_augmented_networks": (
+        jmeta.memory_augmented_networks(OF_CLASSES, cross_entropy, cell=MemoryCell(4, 5, 3, 2), shuffles=False),
+        classification,
+    ),
+    "snail": (
+        jmeta.snail(OF_CLASSES, cross_entropy, length=9, attentions=((3, 2), (3, 2)), filters=2, shuffles=False),
+        classification,
+    ),
+    "in_context_learner": (jmeta.in_context_learner(OF_CLASSES, cross_entropy, width=4, heads=2), classification),
+    "conditional_neural_processes": (jmeta.conditional_neural_processes(centred(4), centred(4)), regression),
+    "neural_processes": (jmeta.neural_processes(LATENT, linear(4)), regression),
+    "attentive_neural_processes": (
+        jmeta.attentive_neural_processes(centred(4), linear(4), query=centred(3), latent=LATENT, width=4, heads=2),
+        regression,
+    ),
     "prototypical_networks": (PROTOTYPES, classification),
     "prototypical_networks, convolutions": (
         jmeta.prototypical_networks(jmeta.from_linen(ConvolutionalEncoder((4, 4), normalization="batch"))),

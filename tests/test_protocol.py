@@ -9,6 +9,7 @@ import pytest
 
 import jmeta
 from jmeta import testing
+from jmeta.nn import MemoryCell
 
 KEY = jax.random.key(0)
 cross_entropy = optax.softmax_cross_entropy_with_integer_labels
@@ -81,12 +82,24 @@ def padded():
     return changed(classification(), lambda episode: jmeta.pad_episode(episode, support=5, query=8, ways=3))
 
 
+def numbers():
+    """Regression for learners that predict a mean and a deviation."""
+    return regression()
+
+
 def unified(model, loss_fn, **options):
     encoder, strategies = jmeta.attention_task_encoder(embedding=3, width=4), jmeta.attention_meta_learner(experiences=2, width=2)
     return jmeta.unified_learner(model, loss_fn, encoder, strategies, num_steps=2, **options)
 
 
 HEADS = jmeta.EncoderHead(dense(4, 3), dense(3))
+LATENT = jmeta.EncoderHead(dense(4), dense(4))
+CELL = MemoryCell(units=4, slots=5, width=3, reads=2)
+SNAIL = {"length": 8, "attentions": ((3, 2), (3, 2)), "filters": 2}
+ATTENTION = {"query": dense(3), "width": 4, "heads": 2}
+IN_ORDER = {"uses_support_order": True}
+DRAWN_ORDER = {"uses_support_order": True, "draws": "always"}
+BOUND = {"own_objective": True, "draws": "training"}
 SGD = optax.sgd(0.1)
 IMPLICIT = jmeta.implicit(proximal_strength=1.0)
 LAST = {"layer_0": False, "layer_1": True}
@@ -116,6 +129,32 @@ LEARNERS = {
     "unified_learner": (unified(dense(4, 1), jmeta.squared_error), regression, {"own_objective": True}),
     "unified_learner on padded tasks": (unified(dense(4, 3), cross_entropy), padded, {"own_objective": True}),
     "unified_learner of trees": (unified(of_trees(), likelihood, reconstruction=0), trees, {}),
+    "memory_augmented_networks": (
+        jmeta.memory_augmented_networks(HEADS, cross_entropy, cell=CELL),
+        classification,
+        {"own_objective": True, **DRAWN_ORDER},
+    ),
+    "memory_augmented_networks of a given order": (
+        jmeta.memory_augmented_networks(HEADS, cross_entropy, cell=CELL, shuffles=False),
+        padded,
+        {"own_objective": True, **IN_ORDER},
+    ),
+    "snail": (jmeta.snail(HEADS, cross_entropy, **SNAIL), classification, DRAWN_ORDER),
+    "snail of a given order": (jmeta.snail(HEADS, cross_entropy, **SNAIL, shuffles=False), classification, IN_ORDER),
+    "in_context_learner": (jmeta.in_context_learner(HEADS, cross_entropy, width=4, heads=2), classification, {}),
+    "in_context_learner on padded tasks": (jmeta.in_context_learner(HEADS, cross_entropy, width=4, heads=2), padded, {}),
+    "in_context_learner of numbers": (
+        jmeta.in_context_learner(jmeta.EncoderHead(dense(4), dense(1)), jmeta.squared_error, width=4, heads=2),
+        regression,
+        {},
+    ),
+    "conditional_neural_processes": (jmeta.conditional_neural_processes(dense(4), dense(4, 2)), numbers, {}),
+    "neural_processes": (jmeta.neural_processes(LATENT, dense(4, 2)), numbers, BOUND),
+    "attentive_neural_processes": (
+        jmeta.attentive_neural_processes(dense(4), dense(4, 2), latent=LATENT, **ATTENTION),
+        numbers,
+        BOUND,
+    ),
     "prototypical_networks": (jmeta.prototypical_networks(dense(4, 3)), classification, {}),
     "prototypical_networks on padded tasks": (jmeta.prototypical_networks(dense(4, 3)), padded, {}),
     "prototypical_networks with dropout": (
@@ -127,7 +166,8 @@ LEARNERS = {
 
 
 def loss_of(sampler):
-    return {regression: jmeta.squared_error, trees: likelihood}.get(sampler, cross_entropy)
+    losses = {regression: jmeta.squared_error, trees: likelihood, numbers: jmeta.gaussian_negative_log_likelihood}
+    return losses.get(sampler, cross_entropy)
 
 
 @pytest.mark.parametrize("name", LEARNERS)

@@ -11,11 +11,15 @@ from benchmarks import report, wanted
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+HELPERS = (
+    *("_aggregate", "_evaluation", "_experts", "_gaussian", "_gramian", "_multitask", "_process", "_solvers", "_spectrum", "_told"),
+    "_towers",
+)
 ALGORITHMS = sorted(
     str(path.relative_to(ROOT))
-    for family in ("optimization_based", "metric_based", "multitask", "weighting", "aggregation")
+    for family in ("optimization_based", "metric_based", "model_based", "multitask", "weighting", "aggregation")
     for path in (ROOT / "jmeta" / family).glob("_[a-z]*.py")
-    if path.stem not in ("_aggregate", "_evaluation", "_gramian", "_multitask", "_solvers", "_experts", "_spectrum", "_towers")
+    if path.stem not in HELPERS
 )
 
 

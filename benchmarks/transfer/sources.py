@@ -17,7 +17,6 @@ from scipy.stats import kendalltau
 
 import jmeta
 from benchmarks.accuracy import RESULTS, origin
-from benchmarks.transfer.domains import digits
 from benchmarks.transfer.training import CROSS_ENTROPY, accuracy, floats, lenet, perceptron, pretrain, train
 from jmeta import Batch, EncoderHead, transfer
 from jmeta.tasks._reading import read_arrays
@@ -35,7 +34,7 @@ def sources() -> dict[str, Batch]:
     glyphs = drawn.sample(drawn.data, jax.random.key(0)).support
     pairs = jmeta.multi_mnist(None).train.data
     return {
-        "MNIST": digits()["mnist"],
+        "MNIST": jmeta.mnist(None)["train"],
         "notMNIST": Batch(letters[0][..., None], letters[1].astype(np.int32)),
         "MultiMNIST, left": Batch(pairs.x, pairs.y["left"]),
         "Omniglot": Batch(characters.reshape(-1, 28, 28, 1), np.repeat(np.arange(200, dtype=np.int32), 20)),
@@ -72,7 +71,8 @@ def run(name: str, source: Batch | None, labelled: Batch, test: Batch, seed: int
 
 
 def main() -> None:
-    start, everything = time.monotonic(), digits()["usps"]
+    start, everything = time.monotonic(), jmeta.usps(None)["train"]
+    everything = everything._replace(x=np.pad(everything.x, ((0, 0), (6, 6), (6, 6), (0, 0))))
     random = np.random.default_rng(0).permutation(len(everything.y))
     labelled, test = (Batch(everything.x[rows], everything.y[rows]) for rows in np.split(random, [LABELLED]))
     found = {}

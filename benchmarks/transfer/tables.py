@@ -54,8 +54,9 @@ def digits_table() -> list[str]:
         return []
     head = ["MNIST to USPS / USPS to MNIST, accuracy %", "chosen by DEV", "by source", "by entropy", "oracle", "minutes"]
     remark = (
-        "Whole sets, LeNet; three seeds, 95 % intervals over them, choices with seed 0; published are those of SKADA-bench, "
-        "whose network and budget are others. Wanted: the best that is chosen without target labels at least 96.0 / 88.0."
+        "Whole training sets, LeNet; three seeds, 95 % intervals over them, choices with seed 0; published are those of "
+        "SKADA-bench, whose network is another. Wanted: the best that is chosen without target labels at least "
+        "96.0 / 88.0."
     )
     return [table([*head, "published, by DEV", "published, oracle"], rows, remark)]
 

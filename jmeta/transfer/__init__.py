@@ -7,6 +7,7 @@ from jmeta._optimizers import trainable as trainable
 from jmeta.transfer._alignment import Alignment as Alignment
 from jmeta.transfer._alignment import Domain as Domain
 from jmeta.transfer._batch_spectral_shrinkage import batch_spectral_shrinkage as batch_spectral_shrinkage
+from jmeta.transfer._branch import branch as branch
 from jmeta.transfer._cactus import cactus as cactus
 from jmeta.transfer._cdan import cdan as cdan
 from jmeta.transfer._clustering_scores import adjusted_rand_index as adjusted_rand_index
@@ -26,6 +27,7 @@ from jmeta.transfer._deep_embedded_clustering import deep_embedded_clustering as
 from jmeta.transfer._deep_embedded_validation import deep_embedded_validation as deep_embedded_validation
 from jmeta.transfer._delta import channel_attention as channel_attention
 from jmeta.transfer._delta import delta as delta
+from jmeta.transfer._distillation import distillation as distillation
 from jmeta.transfer._domain_adaptation import DomainAdaptation as DomainAdaptation
 from jmeta.transfer._domain_adaptation import DomainParams as DomainParams
 from jmeta.transfer._domain_adaptation import domain_adaptation as domain_adaptation
@@ -41,7 +43,10 @@ from jmeta.transfer._k_means import k_means as k_means
 from jmeta.transfer._l2_sp import l2_sp as l2_sp
 from jmeta.transfer._label_free_scores import LabelFreeScores as LabelFreeScores
 from jmeta.transfer._label_free_scores import label_free_scores as label_free_scores
+from jmeta.transfer._label_map import LabelMap as LabelMap
+from jmeta.transfer._label_map import label_map as label_map
 from jmeta.transfer._layerwise_rates import layerwise_rates as layerwise_rates
+from jmeta.transfer._learning_without_forgetting import learning_without_forgetting as learning_without_forgetting
 from jmeta.transfer._leep import leep as leep
 from jmeta.transfer._logme import logme as logme
 from jmeta.transfer._low_rank import Factors as Factors
@@ -61,11 +66,16 @@ from jmeta.transfer._regmean import regmean as regmean
 from jmeta.transfer._replace_head import replace_head as replace_head
 from jmeta.transfer._reversal import reversal_schedule as reversal_schedule
 from jmeta.transfer._reversal import reverse_gradient as reverse_gradient
+from jmeta.transfer._self_distillation import self_distillation as self_distillation
+from jmeta.transfer._share_targets import share_targets as share_targets
 from jmeta.transfer._subspace_alignment import subspace_alignment as subspace_alignment
 from jmeta.transfer._supervised import supervised as supervised
 from jmeta.transfer._task2vec import task2vec as task2vec
 from jmeta.transfer._task2vec import task2vec_distance as task2vec_distance
 from jmeta.transfer._task_arithmetic import task_arithmetic as task_arithmetic
+from jmeta.transfer._taught import Taught as Taught
+from jmeta.transfer._teach import taught_by as taught_by
+from jmeta.transfer._teach import teach as teach
 from jmeta.transfer._tent import tent as tent
 from jmeta.transfer._ties_merging import ties_merging as ties_merging
 from jmeta.transfer._transfer_component_analysis import transfer_component_analysis as transfer_component_analysis

@@ -1,7 +1,7 @@
 """Groups of parameters: what of a tree of weights has an attention, a step size and a gate of its own."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
@@ -55,6 +55,4 @@ def mix(bank: jax.Array, shares: jax.Array) -> jax.Array:
     """Adds up ``bank [experiences, ...]`` by the shares ``[groups, experiences]`` of its groups."""
     if len(shares) == 1:
         return jnp.tensordot(shares[0], bank, axes=1)
-    # A sum of products: as one product for each channel it would be many tiny ones.
-    weights: Sequence[int] = (bank.shape[0], *[1] * (bank.ndim - 2), -1)
-    return (shares.T.reshape(weights) * bank).sum(axis=0)
+    return jnp.einsum("b...g,gb->...g", bank, shares)

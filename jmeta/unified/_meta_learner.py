@@ -71,8 +71,8 @@ def attention_meta_learner(
         count = count_groups(_one(params["bank"]), groups)
         if "keys" not in params:
             return jnp.full((count, size), 1 / size, embedding.dtype)
-        queries = dense(params["queries"], embedding).reshape(count, 1, width)
-        return jax.nn.softmax((queries * params["keys"]).sum(axis=-1) / math.sqrt(width), axis=-1)
+        queries = dense(params["queries"], embedding).reshape(count, width)
+        return jax.nn.softmax(jnp.einsum("gw,gbw->gb", queries, params["keys"]) / math.sqrt(width), axis=-1)
 
     def initial(params: Params, embedding: jax.Array) -> Params:
         leaves, structure = jax.tree.flatten(params["bank"])
