@@ -52,7 +52,7 @@ def test_numbers_of_texts_are_checked():
 
 
 def made_up_clinc150():
-    """Five intents in each of ten domains, six texts of each; ``all`` is in all of them, the rest is the intent's or the domain's."""
+    """Five intents in each of ten domains, six texts of each, of a word of all, of the domain, of the intent and of the text."""
     domains = {domain: [f"{domain} {letter}" for letter in "edcba"] for domain in DOMAINS}
     texts = {
         intent: [f"all {domain} {intent.replace(' ', '')} {number}" for number in range(6)]
@@ -114,14 +114,9 @@ def test_an_episode_of_texts_has_their_masks_and_no_text_twice(tmp_path):
     np.testing.assert_array_equal(np.concatenate([episode.support.x["mask"], episode.query.x["mask"]]), [[1, 1, 1, 1, 0]] * 18)
     support, query = (words(vocabulary, jax.tree.map(np.asarray, part.x)) for part in (episode.support, episode.query))
     assert len({*support, *query}) == 18
-    intents = [
-        {
-            text.split()[2]
-            for text, label in zip(support + query, [*episode.support.y, *episode.query.y], strict=True)
-            if label == way
-        }
-        for way in range(3)
-    ]
+    labels, intents = [*episode.support.y, *episode.query.y], [set(), set(), set()]
+    for text, label in zip(support + query, labels, strict=True):
+        intents[label].add(text.split()[2])
     assert list(map(len, intents)) == [1, 1, 1]
     assert len(set.union(*intents)) == 3
 
@@ -131,9 +126,11 @@ def test_an_episode_of_texts_has_their_masks_and_no_text_twice(tmp_path):
 
 def write_banking77(folder, *, official):
     """Seven intents, of which intent k has k + 3 texts; the first text is there twice."""
-    pairs = [
-        [f'same, {"abcdefg"[number]}{text}\n"quoted"', f"intent {number}"] for number in range(7) for text in range(number + 3)
-    ]
+    texts = {
+        f"intent {size - 3}": [f'same, {letter}{text}\n"quoted"' for text in range(size)]
+        for size, letter in enumerate("abcdefg", 3)
+    }
+    pairs = [[text, intent] for intent in texts for text in texts[intent]]
     parts = {"train": [*pairs[::2], pairs[0]], "test": pairs[1::2]}
     if not official:
         (folder / "banking77.json.gz").write_bytes(gzip.compress(json.dumps(parts).encode()))
@@ -194,7 +191,7 @@ def test_missing_texts_say_what_to_put_where(tmp_path, monkeypatch, name):
 
 @pytest.mark.parametrize("name", READERS)
 def test_an_unknown_split_of_texts_is_refused_before_anything_is_read(tmp_path, name):
-    with pytest.raises(ValueError, match="split must be one of train, validation, test.*; got 'val'"):
+    with pytest.raises(ValueError, match=r"split must be one of train, validation, test.*; got 'val'"):
         READERS[name][0](tmp_path, "val")
 
 
@@ -206,9 +203,9 @@ def test_a_damaged_file_of_texts_is_named(tmp_path, name, damage, official):
     write(tmp_path, official=official)
     file = tmp_path / (plain if official else archive)
     content = file.read_bytes()
-    file.write_bytes(
-        {"truncated": content[: len(content) - 3], "other": b"<html>", "empty": b"", "bytes": b"\xff\xfe" + content}[damage]
-    )
+    # The end of a table is cut within a text.
+    damages = {"truncated": content[:-15], "other": b"<html>", "empty": b"", "bytes": b"\xff\xfe" + content}
+    file.write_bytes(damages[damage])
     with pytest.raises(ValueError, match=f"path .*{file.name} is not a sound") as error:
         read(tmp_path, "train")
     one_sentence(error)
