@@ -1,7 +1,7 @@
 """Encoders of padded sequences: a recurrent network, and a bag of embeddings.
 
-Sequences are ``x = {"values": [n, steps, channels], "mask": [n, steps]}``, or have ``"ids"`` of tokens, ``[n, steps]``, instead of
-values. The mask marks the real steps; what the others hold never matters, wherever they are. Rows do not see each other.
+Sequences are ``x = {"values": [n, steps, channels], "mask": [n, steps]}``, or have ``"ids"`` of tokens, ``[n, steps]``, in place of
+the values. The mask marks the real steps; what the others hold never matters, wherever they are. Rows do not see each other.
 
 The cells are those of Cho et al. (2014, 1406.1078), with the reset gate behind the product as in cuDNN and flax, and of Hochreiter
 and Schmidhuber (1997), with a forget gate whose bias starts at 1 (Jozefowicz, Zaremba and Sutskever, 2015, ICML).
@@ -137,7 +137,7 @@ def _read(x: Any, vocabulary: int | None, features: int) -> tuple[jax.Array, jax
     """Gives the values ``[n, steps, channels]`` of a sequence, zeros where there is no real step, and its mask."""
     name = "values" if vocabulary is None else "ids"
     if not isinstance(x, Mapping) or set(x) != {name, "mask"}:
-        got = f"keys {', '.join(sorted(map(str, x))) or 'without a name'}" if isinstance(x, Mapping) else kinds(x)
+        got = f"{'keys' if x else 'no keys'} {', '.join(sorted(map(str, x)))}".strip() if isinstance(x, Mapping) else kinds(x)
         raise ValueError(f"x must be sequences with a mask of their real steps, a dict of {name!r} and 'mask'; got {got}.")
     steps, mask = x[name], x["mask"]
     axes, fits = ("[n, steps, channels]", steps.ndim == 3) if vocabulary is None else ("[n, steps]", steps.ndim == 2)

@@ -2,8 +2,10 @@
 
 from jmeta.tasks._amazon_reviews import amazon_reviews
 from jmeta.tasks._arrays import from_arrays, from_classes
+from jmeta.tasks._banking77 import banking77, banking77_vocabulary
 from jmeta.tasks._batching import batch_tasks, combine, pad_episode
 from jmeta.tasks._bearings import bearings
+from jmeta.tasks._clinc150 import clinc150, clinc150_vocabulary
 from jmeta.tasks._glyph_shift import glyph_shift
 from jmeta.tasks._glyphs import glyphs
 from jmeta.tasks._groups import episodes_from, minibatches
@@ -23,15 +25,23 @@ from jmeta.tasks._sarcos import sarcos
 from jmeta.tasks._school import school, school_episodes
 from jmeta.tasks._sinusoid import sinusoid
 from jmeta.tasks._splits import Scale, Splits
+from jmeta.tasks._texts import Vocabulary, build_vocabulary, encode_texts
 from jmeta.tasks._usps import usps
 
 __all__ = [
     "Scale",
     "Splits",
+    "Vocabulary",
     "amazon_reviews",
+    "banking77",
+    "banking77_vocabulary",
     "batch_tasks",
     "bearings",
+    "build_vocabulary",
+    "clinc150",
+    "clinc150_vocabulary",
     "combine",
+    "encode_texts",
     "episodes_from",
     "from_arrays",
     "from_classes",
