@@ -28,7 +28,7 @@ from jmeta import Batch, EncoderHead, transfer
 from jmeta.nn import Conv
 
 SEEDS, SHOTS, WINDOW, FAULTS = 3, 10, 1024, 15
-PRETRAINING_STEPS, STEPS, BATCH, RATE, STRENGTH, RANK = 2_000, 1_000, 64, 0.03, 0.01, 4
+PRETRAINING_STEPS, STEPS, BATCH, RATE, STRENGTH, RANK = 2_000, 1_000, 64, 0.01, 0.01, 4
 SOURCE, TARGET = 0, 3
 
 
@@ -69,7 +69,7 @@ def model() -> EncoderHead:
 
 NETWORK = jmeta.compose(*model())
 OBJECTIVE = transfer.supervised(NETWORK, CROSS_ENTROPY)
-DESCENT = optax.sgd(optax.cosine_decay_schedule(RATE, STEPS), momentum=0.9)
+DESCENT = optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(optax.cosine_decay_schedule(RATE, STEPS), momentum=0.9))
 
 
 def tune(objective: Any, params: Any, labelled: Batch, seed: int, optimizer: Any = DESCENT) -> Any:
@@ -142,7 +142,7 @@ def main() -> None:
             "labels_per_fault": SHOTS,
             "network": "4 convolutions, 16 to 64 channels",
         },
-        **{"pretraining_steps": PRETRAINING_STEPS, "steps": STEPS, "batch": BATCH, "rate": RATE, "momentum": 0.9},
+        **{"pretraining_steps": PRETRAINING_STEPS, "steps": STEPS, "batch": BATCH, "rate": RATE, "momentum": 0.9, "clip": 1},
         **{"l2_sp": STRENGTH, "rank": RANK, "test_windows": len(test.y)},
     }
     (RESULTS / "bearings.json").write_text(json.dumps({"methods": found, "settings": settings} | origin(), indent=1) + "\n")
