@@ -2,7 +2,8 @@
 
 Every learner has the same network, training tasks, budget, optimiser and choice of step sizes: each step size is trained with seed
 0, the one with the least validation error after 5 steps is trained with every seed and scored once, on the same 1,000 test tasks,
-after 0 to 10 steps. Each learner writes ``benchmarks/results/unified-LEARNER.json``; one that has its file is left out.
+after 0 to 10 steps. A training whose loss was not finite is counted as diverged. Each learner writes
+``benchmarks/results/unified-LEARNER.json``; one that has its file is left out.
 """
 
 import argparse
@@ -116,25 +117,31 @@ def run(name: str, seeds: int) -> dict[str, Any]:
         print(f"{name} {rate}: {validated[rate]:.3f} after {minutes:.1f} minutes", flush=True)
     rate = min(validated, key=lambda rate: validated[rate] if np.isfinite(validated[rate]) else np.inf)
     learner = LEARNERS[name](rate)
-    for seed in range(1, seeds):
+    for seed in range(1, seeds) if trained[rate, 0][0] is not None else ():
         trained[rate, seed] = train(learner, seed)
-    params = [trained[rate, seed][0] for seed in range(seeds)]
+    params = [found for (of, _), (found, _) in trained.items() if of == rate and found is not None]
+    settings = {
+        **{"inner_rate": rate, "steps": STEPS, "tasks": TASKS, "inner_steps": INNER_STEPS, "episodes": EPISODES},
+        **{"learning_rate": LEARNING_RATE, "schedule": "cosine", "clip_norm": CLIP_NORM, "network": [WIDTH, WIDTH, 1]},
+        **{"seeds": seeds, "rates": RATES, "shots": 5},
+    }
+    result = {
+        "learner": name,
+        "diverged": seeds - len(params),
+        "validated": {str(rate): value if np.isfinite(value) else None for rate, value in validated.items()},
+        "settings": settings,
+    } | origin()
+    if not params:
+        return result
     values = np.stack([errors(learner, one, 0) for one in params])
     told = [modes_told(one) for one in params] if name.startswith("unified") else []
-    return {
-        "learner": name,
+    return result | {
         "after_steps": {str(steps): jmeta.estimate(values[:, :, steps].mean(axis=0))._asdict() for steps in (0, 1, 5, 10)},
         "of_seeds": {str(steps): values[:, :, steps].mean(axis=1).tolist() for steps in (0, 1, 5, 10)},
         "episodes_after_5_steps": np.round(values[:, :, 5].mean(axis=0), 5).tolist(),
         "modes_told": told,
-        "training_minutes": [trained[rate, seed][1] for seed in range(seeds)],
-        "validated": {str(rate): value if np.isfinite(value) else None for rate, value in validated.items()},
-        "settings": {
-            **{"inner_rate": rate, "steps": STEPS, "tasks": TASKS, "inner_steps": INNER_STEPS, "episodes": EPISODES},
-            **{"learning_rate": LEARNING_RATE, "schedule": "cosine", "clip_norm": CLIP_NORM, "network": [WIDTH, WIDTH, 1]},
-            **{"seeds": seeds, "rates": RATES, "shots": 5},
-        },
-    } | origin()
+        "training_minutes": [minutes for (of, _), (found, minutes) in trained.items() if of == rate and found is not None],
+    }
 
 
 def main() -> None:

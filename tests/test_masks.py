@@ -156,6 +156,13 @@ LEARNERS = {
         jmeta.attentive_neural_processes(centred(4), linear(4), query=centred(3), latent=LATENT, width=4, heads=2),
         regression,
     ),
+    "siamese_networks": (jmeta.siamese_networks(centred(5)), classification),
+    "siamese_networks, contrastive": (jmeta.siamese_networks(centred(5), margin=30.0), classification),
+    "matching_networks": (jmeta.matching_networks(centred(5)), classification),
+    "relation_networks": (
+        jmeta.relation_networks(jmeta.EncoderHead(centred(4), linear(1)), loss_fn=cross_entropy),
+        classification,
+    ),
     "prototypical_networks": (PROTOTYPES, classification),
     "prototypical_networks, convolutions": (
         jmeta.prototypical_networks(jmeta.from_linen(ConvolutionalEncoder((4, 4), normalization="batch"))),

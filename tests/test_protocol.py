@@ -94,6 +94,8 @@ def unified(model, loss_fn, **options):
 
 HEADS = jmeta.EncoderHead(dense(4, 3), dense(3))
 LATENT = jmeta.EncoderHead(dense(4), dense(4))
+RELATION = jmeta.EncoderHead(dense(4, 3), dense(4, 1))
+PAIRS = {"own_objective": True}
 CELL = MemoryCell(units=4, slots=5, width=3, reads=2)
 SNAIL = {"length": 8, "attentions": ((3, 2), (3, 2)), "filters": 2}
 ATTENTION = {"query": dense(3), "width": 4, "heads": 2}
@@ -155,6 +157,12 @@ LEARNERS = {
         numbers,
         BOUND,
     ),
+    "siamese_networks": (jmeta.siamese_networks(dense(4, 3)), classification, PAIRS),
+    "siamese_networks, contrastive": (jmeta.siamese_networks(dense(4, 3), margin=1.0), padded, PAIRS),
+    "matching_networks": (jmeta.matching_networks(dense(4, 3)), classification, {}),
+    "matching_networks on padded tasks": (jmeta.matching_networks(dense(4, 3)), padded, {}),
+    "relation_networks": (jmeta.relation_networks(RELATION), classification, {}),
+    "relation_networks on padded tasks": (jmeta.relation_networks(RELATION, loss_fn=cross_entropy), padded, {}),
     "prototypical_networks": (jmeta.prototypical_networks(dense(4, 3)), classification, {}),
     "prototypical_networks on padded tasks": (jmeta.prototypical_networks(dense(4, 3)), padded, {}),
     "prototypical_networks with dropout": (
@@ -165,7 +173,9 @@ LEARNERS = {
 }
 
 
-def loss_of(sampler):
+def loss_of(sampler, name=""):
+    if name == "relation_networks":
+        return jmeta.relation_loss
     losses = {regression: jmeta.squared_error, trees: likelihood, numbers: jmeta.gaussian_negative_log_likelihood}
     return losses.get(sampler, cross_entropy)
 
@@ -173,7 +183,7 @@ def loss_of(sampler):
 @pytest.mark.parametrize("name", LEARNERS)
 def test_learner_keeps_the_protocol(name):
     learner, sampler, options = LEARNERS[name]
-    testing.check_learner(learner, sampler(), loss_of(sampler), **options)
+    testing.check_learner(learner, sampler(), loss_of(sampler, name), **options)
 
 
 @pytest.mark.parametrize("name", ["maml", "prototypical_networks"])

@@ -48,7 +48,7 @@ def run(images: Any, labels: Any, seed: int) -> dict[str, tuple[float, float]]:
         deep = transfer.deep_embedded_clustering(model.encoder, decoder, share=SHARE)
         rebuilt = () if decoder is None else params.head
         start, clusters = transfer.start_clusters(deep, params.encoder, images, CLUSTERS, decoder=rebuilt, seed=seed)
-        found["k-means"] = scores(clusters.labels, labels)
+        found["k-means"] = scores(clusters.assignment, labels)
         refiner = optax.sgd(0.1, momentum=0.99) if decoder is None else optax.adam(1e-3)
         _, refined = transfer.refine_clusters(deep, start, images, refiner, stages=STAGES, seed=seed)
         found[name] = scores(refined, labels)

@@ -1,0 +1,69 @@
+"""Matching networks (Vinyals, Blundell, Lillicrap, Kavukcuoglu and Wierstra, 2016, 1606.04080), section 2.1."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jmeta._options import check_model, check_positive
+from jmeta._rows import fill, fill_batch, one_hot
+from jmeta._scoring import query_loss
+from jmeta._types import Adapted, Batch, Episode, Key, Learner, LossFn, Mask, Model, Params
+from jmeta._validation import check_episode, check_support_of_classes
+
+# The logarithm of what a class without support is given, below every other and finite in float16.
+NOTHING = -1e4
+
+
+def matching_networks(
+    encoder: Model, *, scale: float = 10.0, loss_fn: LossFn = optax.softmax_cross_entropy_with_integer_labels
+) -> Learner:
+    r"""Classifies by attention over the support: by how much of it falls on each class.
+
+    .. math:: p(k \mid x) = \sum_{i: y_i = k} a(x, x_i), \quad a(x, x_i) = \mathrm{softmax}_i(s \cos(f(x), f(x_i)))
+
+    Predictions are the logarithms of p, whose softmax is p. A support row of weight 2 is two rows. The cosine of a vector of zeros
+    with any other is 0.
+
+    Differs from the paper, which has no scale s: between cosines of -1 and 1 the softmax of 5 examples cannot pass 0.65, and
+    training stalls. The same network embeds support and query, without the context of the whole support.
+
+    Args:
+      encoder: ``x -> features [n, d]``.
+      scale: s, of the cosines.
+      loss_fn: of the outputs ``[n, ways]`` and the labels ``[n]``.
+
+    Raises:
+      ValueError: if the encoder is no model or the scale not positive; from ``init``, if a task's values are not sound or a class
+        has no support.
+    """
+    check_model("encoder", encoder)
+    check_positive(scale=scale)
+
+    def init(key: jax.Array, episode: Episode) -> Params:
+        check_episode(episode)
+        check_support_of_classes(episode)
+        return encoder.init(key, fill_batch(episode.support).x)
+
+    def adapt(params: Params, key: Key, support: Batch, *, classes: Mask = None, training: bool = False) -> Adapted:
+        support, members = fill_batch(support), one_hot(support, classes)
+        features = encoder.apply(params, support.x, key=key if training else None, mask=support.mask)
+        return {"features": _unit(features), "members": members}
+
+    def predict(params: Params, adapted: Adapted, x: Any, *, key: Key = None, mask: Mask = None) -> jax.Array:
+        features, members = adapted["features"], adapted["members"]
+        similarities = scale * _unit(encoder.apply(params, fill(x, mask), key=key, mask=mask)) @ features.T
+        # log sum_i members_ik exp(s cos_i), whose maximum over all rows cancels in the softmax over k.
+        weights = jnp.exp(similarities - jax.lax.stop_gradient(similarities.max(axis=1, keepdims=True))) @ members
+        supported = members.sum(axis=0)[None] > 0
+        logits = jnp.where(supported, jnp.log(jnp.where(supported, weights, 1)), NOTHING)
+        return jax.nn.log_softmax(logits)
+
+    return Learner(init, adapt, predict, query_loss(adapt, predict, loss_fn), None, encoder.normalization)
+
+
+def _unit(vectors: jax.Array) -> jax.Array:
+    """Gives vectors ``[n, d]`` the length 1; zeros stay, with a derivative of 0."""
+    squared = jnp.square(vectors).sum(axis=-1, keepdims=True)
+    return vectors * jnp.where(squared > 0, jax.lax.rsqrt(jnp.where(squared > 0, squared, 1)), 0)
