@@ -12,6 +12,7 @@ from typing import Any
 from benchmarks import own_data
 from benchmarks.leagues import league_tables
 from benchmarks.transfer.tables import transfer_tables
+from benchmarks.unified_tables import unified_tables
 from benchmarks.wanted import AGREEMENT, COMMANDS, CONDITIONS, FIGURES, HEADLINES, PUBLISHED, WANTED
 
 ROOT = Path(__file__).parent.parent
@@ -49,7 +50,7 @@ def page() -> str:
     errors = [result for result in results if result["metric"] != "accuracy"]
     accuracies = [result for result in results if result["metric"] == "accuracy"]
     parts = [HEAD, command_table(), *error_table(errors), *accuracy_table(accuracies), origins(results), *defaults_table()]
-    parts += [*glyphs_table(), *school_table(), *league_tables(), *transfer_tables(), *speed_tables()]
+    parts += [*glyphs_table(), *school_table(), *league_tables(), *unified_tables(), *transfer_tables(), *speed_tables()]
     parts += [*regression_table(), *agreement_table(), others()]
     return "\n\n".join(parts) + "\n"
 

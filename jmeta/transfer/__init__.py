@@ -31,6 +31,7 @@ from jmeta.transfer._distillation import distillation as distillation
 from jmeta.transfer._domain_adaptation import DomainAdaptation as DomainAdaptation
 from jmeta.transfer._domain_adaptation import DomainParams as DomainParams
 from jmeta.transfer._domain_adaptation import domain_adaptation as domain_adaptation
+from jmeta.transfer._features import features as features
 from jmeta.transfer._fisher_merging import fisher_information as fisher_information
 from jmeta.transfer._fisher_merging import fisher_merging as fisher_merging
 from jmeta.transfer._geodesic_flow_kernel import geodesic_flow_kernel as geodesic_flow_kernel
@@ -48,6 +49,9 @@ from jmeta.transfer._label_map import label_map as label_map
 from jmeta.transfer._layerwise_rates import layerwise_rates as layerwise_rates
 from jmeta.transfer._learning_without_forgetting import learning_without_forgetting as learning_without_forgetting
 from jmeta.transfer._leep import leep as leep
+from jmeta.transfer._linear_probes import logistic_probe as logistic_probe
+from jmeta.transfer._linear_probes import nearest_centroid as nearest_centroid
+from jmeta.transfer._linear_probes import ridge_probe as ridge_probe
 from jmeta.transfer._logme import logme as logme
 from jmeta.transfer._low_rank import Factors as Factors
 from jmeta.transfer._low_rank import LowRank as LowRank
