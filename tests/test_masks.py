@@ -141,6 +141,10 @@ LEARNERS = {
     "anil": (jmeta.anil(HEADS, jmeta.squared_error, SGD), regression),
     "boil": (jmeta.boil(HEADS, jmeta.squared_error, SGD), regression),
     "meta_sgd": (jmeta.meta_sgd(centred(2), jmeta.squared_error), regression),
+    "cavia": (jmeta.cavia(centred(2), jmeta.squared_error, SGD, context=2), regression),
+    "proto_maml": (jmeta.proto_maml(centred(4), cross_entropy, SGD), classification),
+    "learned_objective": (jmeta.learned_objective(centred(3), cross_entropy, linear(1), SGD), classification),
+    "learned_update_rule": (jmeta.learned_update_rule(centred(2), jmeta.squared_error, linear(2)), regression),
     "memory_augmented_networks": (
         jmeta.memory_augmented_networks(OF_CLASSES, cross_entropy, cell=MemoryCell(4, 5, 3, 2), shuffles=False),
         classification,
