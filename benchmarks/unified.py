@@ -21,6 +21,7 @@ from sklearn.linear_model import LogisticRegression
 import jmeta
 from benchmarks.accuracy import RESULTS, origin
 from jmeta._catalogue.networks import PerceptronOptions, perceptron
+from jmeta.nn import MultilayerPerceptron
 
 STEPS, TASKS, INNER_STEPS, EPISODES = 10_000, 25, 5, 1_000
 RATES = (3e-4, 1e-3, 3e-3, 1e-2)
@@ -42,6 +43,24 @@ def meta_sgd(rate: float) -> jmeta.Learner:
     return jmeta.meta_sgd(jmeta.compose(*network()), jmeta.squared_error, initial_rate=rate, num_steps=INNER_STEPS)
 
 
+def cavia(rate: float) -> jmeta.Learner:
+    # Five numbers move as fast as many weights do: the authors' step size is 1, at the upper end of these.
+    optimizer = optax.sgd(100 * rate)
+    return jmeta.cavia(jmeta.compose(*network()), jmeta.squared_error, optimizer, num_steps=INNER_STEPS)
+
+
+def learned_update_rule(rate: float) -> jmeta.Learner:
+    rule = jmeta.from_linen(MultilayerPerceptron((16, 2)))
+    options = {"inner_rate": rate, "num_steps": INNER_STEPS}
+    return jmeta.learned_update_rule(jmeta.compose(*network()), jmeta.squared_error, rule, **options)
+
+
+def learned_objective(rate: float) -> jmeta.Learner:
+    objective = jmeta.from_linen(MultilayerPerceptron((40, 40, 1)))
+    parts = jmeta.compose(*network()), jmeta.squared_error, objective, optax.sgd(rate)
+    return jmeta.learned_objective(*parts, num_steps=INNER_STEPS)
+
+
 def unified(reconstruction: float = 0.1, **options: Any) -> Callable[[float], jmeta.Learner]:
     def build(rate: float) -> jmeta.Learner:
         strategies = jmeta.attention_meta_learner(inner_rate=rate, **options)
@@ -60,6 +79,9 @@ LEARNERS: dict[str, Callable[[float], jmeta.Learner]] = {
     "maml": descending(jmeta.maml),
     "meta_sgd": meta_sgd,
     "boil": descending(jmeta.boil, whole=False),
+    "cavia": cavia,
+    "learned_update_rule": learned_update_rule,
+    "learned_objective": learned_objective,
     "film": lambda rate: conditioned(jmeta.modulating_meta_learner(inner_rate=rate), 0.1),
     "unified": unified(),
     "unified without reconstruction": unified(0.0),

@@ -12,7 +12,7 @@ from jmeta import estimate
 STEPS = ("0", "1", "5", "10")
 BASE = "maml"
 # The row of UMTL itself, by whose embeddings the kinds are told apart; the others are its ablations.
-ORDER = ("maml", "meta_sgd", "boil", "film", "unified")
+ORDER = ("maml", "meta_sgd", "boil", "cavia", "learned_update_rule", "learned_objective", "film", "unified")
 
 
 def unified_tables() -> list[str]:
