@@ -167,6 +167,9 @@ LEARNERS = {
         jmeta.relation_networks(jmeta.EncoderHead(centred(4), linear(1)), loss_fn=cross_entropy),
         classification,
     ),
+    "ridge_regression": (jmeta.ridge_regression(centred(5), regularization=1.0), classification),
+    "logistic_regression": (jmeta.logistic_regression(centred(5), num_steps=2), classification),
+    "mahalanobis_classifier": (jmeta.mahalanobis_classifier(centred(5)), classification),
     "prototypical_networks": (PROTOTYPES, classification),
     "prototypical_networks, convolutions": (
         jmeta.prototypical_networks(jmeta.from_linen(ConvolutionalEncoder((4, 4), normalization="batch"))),

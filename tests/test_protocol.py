@@ -178,6 +178,12 @@ LEARNERS = {
     "matching_networks on padded tasks": (jmeta.matching_networks(dense(4, 3)), padded, {}),
     "relation_networks": (jmeta.relation_networks(RELATION), classification, {}),
     "relation_networks on padded tasks": (jmeta.relation_networks(RELATION, loss_fn=cross_entropy), padded, {}),
+    "ridge_regression": (jmeta.ridge_regression(dense(4, 3), regularization=1.0), classification, {}),
+    "ridge_regression on padded tasks": (jmeta.ridge_regression(dense(4, 9), regularization=1.0), padded, {}),
+    "logistic_regression": (jmeta.logistic_regression(dense(4, 2), regularization=1.0, num_steps=2), classification, {}),
+    "logistic_regression on padded tasks": (jmeta.logistic_regression(dense(4, 9), regularization=1.0), padded, {}),
+    "mahalanobis_classifier": (jmeta.mahalanobis_classifier(dense(4, 3)), classification, {}),
+    "mahalanobis_classifier on padded tasks": (jmeta.mahalanobis_classifier(dense(4, 3)), padded, {}),
     "prototypical_networks": (jmeta.prototypical_networks(dense(4, 3)), classification, {}),
     "prototypical_networks on padded tasks": (jmeta.prototypical_networks(dense(4, 3)), padded, {}),
     "prototypical_networks with dropout": (

@@ -10,6 +10,7 @@ from jmeta._rows import fill, fill_batch, one_hot
 from jmeta._scoring import query_loss
 from jmeta._types import Adapted, Batch, EncoderHead, Episode, Key, Learner, LossFn, Mask, Params
 from jmeta._validation import check_episode, check_support_of_classes
+from jmeta.metric_based.heads._rows import shots
 
 
 def relation_loss(outputs: jax.Array, labels: jax.Array) -> jax.Array:
@@ -59,7 +60,7 @@ def relation_networks(model: EncoderHead, *, loss_fn: LossFn = relation_loss) ->
     def adapt(params: Params, key: Key, support: Batch, *, classes: Mask = None, training: bool = False) -> Adapted:
         support, members = fill_batch(support), one_hot(support, classes)
         features = model.encoder.apply(params.encoder, support.x, key=key if training else None, mask=support.mask)
-        return jnp.tensordot(_shots(members).T, features, axes=1)
+        return jnp.tensordot(shots(members).T, features, axes=1)
 
     def predict(params: Params, adapted: Adapted, x: Any, *, key: Key = None, mask: Mask = None) -> jax.Array:
         encoder_key, head_key = split_key(key)
@@ -72,10 +73,3 @@ def relation_networks(model: EncoderHead, *, loss_fn: LossFn = relation_loss) ->
         return scores.reshape(shape[:2])
 
     return Learner(init, adapt, predict, query_loss(adapt, predict, loss_fn), None, model.encoder.normalization)
-
-
-def _shots(members: jax.Array) -> jax.Array:
-    """Makes shots of weights ``[n, ways]``: their mean over the rows that count is 1."""
-    counts = members.sum(axis=1)
-    rows, total = (counts > 0).sum(), counts.sum()
-    return members * rows / jnp.where(total > 0, total, 1)
