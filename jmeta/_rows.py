@@ -132,6 +132,19 @@ def one_hot(batch: Batch, classes: Mask) -> jax.Array:
     return found * counts[:, None]
 
 
+def class_means(features: jax.Array, members: jax.Array) -> jax.Array:
+    """Averages features ``[n, d]`` within each class, by ``members [n, ways]``; 0 where nothing counts."""
+    counts = members.sum(axis=0)
+    return (members.T @ features) / jnp.where(counts > 0, counts, 1)[:, None]
+
+
+def shots(members: jax.Array) -> jax.Array:
+    """Makes shots of what rows count for each class, ``[n, ways]``: their mean over the rows that count is 1."""
+    counts = members.sum(axis=1)
+    rows, total = (counts > 0).sum(), counts.sum()
+    return members * rows / jnp.where(total > 0, total, 1)
+
+
 def like(leading: jax.Array, values: jax.Array) -> jax.Array:
     """Gives an array of first axes the rank of ``values``."""
     return leading.reshape(*leading.shape, *[1] * (values.ndim - leading.ndim))

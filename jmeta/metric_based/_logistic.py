@@ -1,5 +1,7 @@
 """A logistic head, LR-D2 (Bertinetto, Henriques, Torr and Vedaldi, 2019, 1805.08136), section 3.3."""
 
+import math
+
 import jax.numpy as jnp
 import optax
 
@@ -38,7 +40,7 @@ def logistic_regression(
     check_counts(num_steps=num_steps)
     return head_on_features(
         encoder,
-        lambda: {"log_regularization": jnp.log(regularization), "scale": scale},
+        {"log_regularization": math.log(regularization), "scale": scale},
         lambda own, features, members: logistic_head(
             features, members, regularization=jnp.exp(own["log_regularization"]), num_steps=num_steps
         ),

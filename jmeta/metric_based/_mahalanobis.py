@@ -34,7 +34,7 @@ def mahalanobis_classifier(
     check_positive(regularization=regularization)
     return head_on_features(
         encoder,
-        dict,
+        {},
         lambda own, features, members: mahalanobis_head(features, members, regularization=regularization),
         lambda own, head, features: (-mahalanobis_distances(features, head)).astype(features.dtype),
         loss_fn,

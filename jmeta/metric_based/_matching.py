@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import optax
 
 from jmeta._options import check_model, check_positive
-from jmeta._rows import fill, fill_batch, one_hot
+from jmeta._rows import fill
 from jmeta._scoring import query_loss
 from jmeta._types import Adapted, Batch, Episode, Key, Learner, LossFn, Mask, Model, Params
-from jmeta._validation import check_episode, check_support_of_classes
+from jmeta.metric_based._support import encode_support, init_encoder
 
 # The logarithm of what a class without support is given, below every other and finite in float16.
 NOTHING = -1e4
@@ -35,30 +35,27 @@ def matching_networks(
       loss_fn: of the outputs ``[n, ways]`` and the labels ``[n]``.
 
     Raises:
-      ValueError: if the encoder is no model or the scale not positive; from ``init``, if a task's values are not sound or a class
-        has no support.
+      ValueError: if the encoder is no model or the scale not positive; from ``init``, if the encoder gives no vectors, a task's
+        values are not sound, or a class has no support.
     """
     check_model("encoder", encoder)
     check_positive(scale=scale)
 
     def init(key: jax.Array, episode: Episode) -> Params:
-        check_episode(episode)
-        check_support_of_classes(episode)
-        return encoder.init(key, fill_batch(episode.support).x)
+        return init_encoder(encoder, key, episode)[0]
 
     def adapt(params: Params, key: Key, support: Batch, *, classes: Mask = None, training: bool = False) -> Adapted:
-        support, members = fill_batch(support), one_hot(support, classes)
-        features = encoder.apply(params, support.x, key=key if training else None, mask=support.mask)
+        features, members = encode_support(encoder, params, key, support, classes, training=training)
         return {"features": _unit(features), "members": members}
 
     def predict(params: Params, adapted: Adapted, x: Any, *, key: Key = None, mask: Mask = None) -> jax.Array:
         features, members = adapted["features"], adapted["members"]
         similarities = scale * _unit(encoder.apply(params, fill(x, mask), key=key, mask=mask)) @ features.T
-        # log sum_i members_ik exp(s cos_i), whose maximum over all rows cancels in the softmax over k.
-        weights = jnp.exp(similarities - jax.lax.stop_gradient(similarities.max(axis=1, keepdims=True))) @ members
         supported = members.sum(axis=0)[None] > 0
-        logits = jnp.where(supported, jnp.log(jnp.where(supported, weights, 1)), NOTHING)
-        return jax.nn.log_softmax(logits)
+        # Of a class without support the sum is that of all rows, which nobody sees.
+        shares = jnp.where(supported, members, 1).astype(similarities.dtype)
+        found = jax.nn.logsumexp(similarities[:, :, None], axis=1, b=shares[None])
+        return jax.nn.log_softmax(jnp.where(supported, found, NOTHING))
 
     return Learner(init, adapt, predict, query_loss(adapt, predict, loss_fn), None, encoder.normalization)
 

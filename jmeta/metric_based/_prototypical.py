@@ -3,15 +3,14 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from jmeta._distances import squared_distances
 from jmeta._options import check_model
-from jmeta._rows import fill, fill_batch, one_hot
+from jmeta._rows import class_means, fill
 from jmeta._scoring import query_loss
 from jmeta._types import Adapted, Batch, Episode, Key, Learner, LossFn, Mask, Model, Params
-from jmeta._validation import check_episode, check_support_of_classes
+from jmeta.metric_based._support import encode_support, init_encoder
 
 
 def prototypical_networks(encoder: Model, *, loss_fn: LossFn = optax.softmax_cross_entropy_with_integer_labels) -> Learner:
@@ -27,21 +26,16 @@ def prototypical_networks(encoder: Model, *, loss_fn: LossFn = optax.softmax_cro
       loss_fn: of the logits ``[n, ways]`` and the labels ``[n]``.
 
     Raises:
-      ValueError: if the encoder is no model, or a task has no ``classes``; from ``init``, if its values are not sound or a class
-        has no support.
+      ValueError: if the encoder is no model, or a task has no ``classes``; from ``init``, if its values are not sound, a class has
+        no support, or the encoder gives no vectors.
     """
     check_model("encoder", encoder)
 
     def init(key: jax.Array, episode: Episode) -> Params:
-        check_episode(episode)
-        check_support_of_classes(episode)
-        return encoder.init(key, fill_batch(episode.support).x)
+        return init_encoder(encoder, key, episode)[0]
 
     def adapt(params: Params, key: jax.Array, support: Batch, *, classes: Mask = None, training: bool = False) -> Adapted:
-        support, members = fill_batch(support), one_hot(support, classes)
-        features = encoder.apply(params, support.x, key=key if training else None, mask=support.mask)
-        counts = members.sum(axis=0)
-        return (members.T @ features) / jnp.where(counts > 0, counts, 1)[:, None]
+        return class_means(*encode_support(encoder, params, key, support, classes, training=training))
 
     def predict(params: Params, adapted: Adapted, x: Any, *, key: Key = None, mask: Mask = None) -> jax.Array:
         return -squared_distances(encoder.apply(params, fill(x, mask), key=key, mask=mask), adapted)

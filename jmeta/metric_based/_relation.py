@@ -5,12 +5,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jmeta._composition import check_encoder_head, fitted, outputs_like, split_key
-from jmeta._rows import fill, fill_batch, one_hot
+from jmeta._composition import check_encoder_head, fitted, split_key
+from jmeta._rows import fill, shots
 from jmeta._scoring import query_loss
 from jmeta._types import Adapted, Batch, EncoderHead, Episode, Key, Learner, LossFn, Mask, Params
-from jmeta._validation import check_episode, check_support_of_classes
-from jmeta.metric_based.heads._rows import shots
+from jmeta.metric_based._support import encode_support, init_encoder
 
 
 def relation_loss(outputs: jax.Array, labels: jax.Array) -> jax.Array:
@@ -44,12 +43,8 @@ def relation_networks(model: EncoderHead, *, loss_fn: LossFn = relation_loss) ->
     check_encoder_head(model)
 
     def init(key: jax.Array, episode: Episode) -> Params:
-        check_episode(episode)
-        check_support_of_classes(episode)
         encoder_key, head_key = jax.random.split(key)
-        x = fill_batch(episode.support).x
-        encoder = model.encoder.init(encoder_key, x)
-        features = outputs_like(model.encoder.apply, encoder, x)
+        encoder, features = init_encoder(model.encoder, encoder_key, episode, vectors=False)
         pairs = jnp.concatenate([features, features], axis=-1)
         head, scores = fitted("model.head", "model.encoder", model.head, head_key, pairs)
         if getattr(scores, "shape", None) != (len(pairs), 1):
@@ -58,8 +53,7 @@ def relation_networks(model: EncoderHead, *, loss_fn: LossFn = relation_loss) ->
         return EncoderHead(encoder, head)
 
     def adapt(params: Params, key: Key, support: Batch, *, classes: Mask = None, training: bool = False) -> Adapted:
-        support, members = fill_batch(support), one_hot(support, classes)
-        features = model.encoder.apply(params.encoder, support.x, key=key if training else None, mask=support.mask)
+        features, members = encode_support(model.encoder, params.encoder, key, support, classes, training=training)
         return jnp.tensordot(shots(members).T, features, axes=1)
 
     def predict(params: Params, adapted: Adapted, x: Any, *, key: Key = None, mask: Mask = None) -> jax.Array:

@@ -1,5 +1,7 @@
 """A ridge-regression head, R2D2 (Bertinetto, Henriques, Torr and Vedaldi, 2019, 1805.08136), section 3.2."""
 
+import math
+
 import jax.numpy as jnp
 import optax
 
@@ -31,7 +33,7 @@ def ridge_regression(
     check_positive(regularization=regularization)
     return head_on_features(
         encoder,
-        lambda: {"log_regularization": jnp.log(regularization), "scale": 1.0},
+        {"log_regularization": math.log(regularization), "scale": 1.0},
         lambda own, features, members: ridge_head(features, members, regularization=jnp.exp(own["log_regularization"])),
         lambda own, head, features: own["scale"] * (features @ head),
         loss_fn,

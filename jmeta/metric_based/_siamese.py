@@ -6,14 +6,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jmeta._composition import outputs_like
 from jmeta._distances import squared_distances
 from jmeta._options import check_model, check_positive
 from jmeta._presence import with_presence
 from jmeta._rows import fill, fill_batch, one_hot
 from jmeta._scoring import query_loss, score
 from jmeta._types import Adapted, Batch, Episode, Key, Learner, Mask, Metrics, Model, Params
-from jmeta._validation import check_episode, check_one_task, check_support_of_classes
+from jmeta._validation import check_one_task
+from jmeta.metric_based._support import encode_support, init_encoder
 
 # Where a class has no support, below every similarity.
 NOTHING = -1e9
@@ -47,14 +47,7 @@ def siamese_networks(encoder: Model, *, margin: float | None = None) -> Learner:
         check_positive(margin=margin)
 
     def init(key: jax.Array, episode: Episode) -> Params:
-        check_episode(episode)
-        check_support_of_classes(episode)
-        x = fill_batch(episode.support).x
-        params = encoder.init(key, x)
-        features = outputs_like(encoder.apply, params, x)
-        if getattr(features, "ndim", None) != 2:
-            shape = jax.tree.map(jnp.shape, features)
-            raise ValueError(f"encoder must give one vector for each row, [n, d]; got {shape}.")
+        params, features = init_encoder(encoder, key, episode)
         if margin is not None:
             return {"encoder": params}
         width = features.shape[1]
@@ -62,8 +55,7 @@ def siamese_networks(encoder: Model, *, margin: float | None = None) -> Learner:
         return {"encoder": params, "scale": jnp.full(width, -1 / width, features.dtype), "shift": jnp.zeros((), features.dtype)}
 
     def adapt(params: Params, key: Key, support: Batch, *, classes: Mask = None, training: bool = False) -> Adapted:
-        support, members = fill_batch(support), one_hot(support, classes)
-        features = encoder.apply(params["encoder"], support.x, key=key if training else None, mask=support.mask)
+        features, members = encode_support(encoder, params["encoder"], key, support, classes, training=training)
         return {"features": features, "members": members}
 
     def similarities(params: Params, adapted: Adapted, x: Any, key: Key, mask: Mask) -> jax.Array:
@@ -73,7 +65,9 @@ def siamese_networks(encoder: Model, *, margin: float | None = None) -> Learner:
         return jnp.abs(features[:, None] - adapted["features"][None]) @ params["scale"] + params["shift"]
 
     def predict(params: Params, adapted: Adapted, x: Any, *, key: Key = None, mask: Mask = None) -> jax.Array:
-        found = similarities(params, adapted, x, key, mask)
+        return most_similar(adapted, similarities(params, adapted, x, key, mask))
+
+    def most_similar(adapted: Adapted, found: jax.Array) -> jax.Array:
         return jnp.where(adapted["members"][None] > 0, found[:, :, None], NOTHING).max(axis=1)
 
     def verification(outputs: jax.Array, same: jax.Array) -> jax.Array:
@@ -84,24 +78,24 @@ def siamese_networks(encoder: Model, *, margin: float | None = None) -> Learner:
         distances = jnp.where(squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1)), 0)
         return same * squared + (1 - same) * jnp.square(jnp.maximum(margin - distances, 0))
 
-    judged = query_loss(adapt, predict, cross_entropy)
+    tested = query_loss(adapt, predict, cross_entropy)
 
     def loss(
         params: Params, key: jax.Array, episode: Episode, *, step: Any = 0, training: bool = True
     ) -> tuple[jax.Array, Metrics]:
         if not training:
-            return judged(params, key, episode, step=step, training=False)
+            return tested(params, key, episode, step=step, training=False)
         check_one_task(episode)
         query, classes, (support_key, query_key) = fill_batch(episode.query), episode.classes, jax.random.split(key)
         adapted = adapt(params, support_key, episode.support, classes=classes, training=True)
         found = similarities(params, adapted, query.x, query_key, query.mask)
         asked, shown = one_hot(query, classes), adapted["members"]
         counts = asked.sum(axis=1)[:, None] * shown.sum(axis=1)[None]
-        same = ((asked > 0).astype(found.dtype) @ (shown > 0).astype(found.dtype).T) * (counts > 0)
+        same = (asked > 0).astype(found.dtype) @ (shown > 0).astype(found.dtype).T
         sides = [counts * same, counts * (1 - same)]
         weights = sum(side / jnp.where(side.sum() > 0, side.sum(), 1) for side in sides)
         value = score(verification, found, Batch(query.x, same, weights=weights))
-        logits = jnp.where(shown[None] > 0, found[:, :, None], NOTHING).max(axis=1)
-        return value, with_presence({"loss": score(cross_entropy, logits, query, classes), "verification": value}, query)
+        judged = score(cross_entropy, most_similar(adapted, found), query, classes)
+        return value, with_presence({"loss": judged, "verification": value}, query)
 
     return Learner(init, adapt, predict, loss, None, encoder.normalization)

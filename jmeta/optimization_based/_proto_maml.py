@@ -9,7 +9,7 @@ from jmeta._adaptation import InnerOptimizer
 from jmeta._adjoints import Adjoint
 from jmeta._learners import gradient_based
 from jmeta._options import check_model
-from jmeta._rows import fill_batch, one_hot
+from jmeta._rows import class_means, fill_batch, one_hot
 from jmeta._types import Adapted, Batch, EncoderHead, Episode, Key, Learner, LossFn, Mask, Model, Params
 from jmeta._validation import check_episode, check_support_of_classes
 
@@ -46,10 +46,7 @@ def proto_maml(
         return encoder.init(key, fill_batch(episode.support).x)
 
     def start(params: Params, key: Key, support: Batch, classes: Mask) -> Adapted:
-        members = one_hot(support, classes)
-        features = encoder.apply(params, support.x, key=key, mask=support.mask)
-        counts = members.sum(axis=0)
-        centres = (members.T @ features) / jnp.where(counts > 0, counts, 1)[:, None]
+        centres = class_means(encoder.apply(params, support.x, key=key, mask=support.mask), one_hot(support, classes))
         return EncoderHead(params, {"kernel": 2 * centres.T, "bias": -jnp.square(centres).sum(axis=1)})
 
     def predict(params: Params, adapted: Adapted, x: Any, *, key: Key = None, mask: Mask = None) -> jax.Array:

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import scipy.special
 
 import jmeta
 from jmeta import testing
@@ -154,6 +155,21 @@ def test_a_support_row_of_weight_two_is_two_rows_to_matching_networks(x64):
     np.testing.assert_allclose(predicted("matching", episode._replace(support=weighted)), expected, rtol=1e-10)
 
 
+def test_a_class_that_attention_all_but_leaves_out_has_a_finite_logarithm():
+    """By the formula in logarithms, where float32 has no such small number as its share."""
+    episode = as_type(task(6, rows=4), jnp.float32)
+    learner = jmeta.matching_networks(SCALES, scale=500.0)
+    params = jnp.ones(WIDTH)
+    adapted = learner.adapt(params, KEY, episode.support, classes=episode.classes)
+    cosines = np.array([[cosine(row, query) for row in np.asarray(episode.support.x)] for query in np.asarray(episode.query.x)])
+    expected = 500 * cosines - scipy.special.logsumexp(500 * cosines, axis=1, keepdims=True)
+    assert (expected.min(axis=1) < np.log(np.finfo(np.float32).tiny)).any()
+    # Rounding of cosines, 500 times.
+    np.testing.assert_allclose(learner.predict(params, adapted, episode.query.x), expected, rtol=1e-4, atol=1e-3)
+    gradient = jax.grad(learner.loss, has_aux=True)(params, KEY, episode)[0]
+    assert jnp.isfinite(gradient).all()
+
+
 @pytest.mark.parametrize(
     ("build", "said"),
     [
@@ -166,6 +182,8 @@ def test_a_support_row_of_weight_two_is_two_rows_to_matching_networks(x64):
         ),
         (lambda: jmeta.siamese_networks(jmeta.from_functions(*_scalar())).init(KEY, task(0)), "encoder must give one vector"),
         (lambda: jmeta.matching_networks(SCALES).init(KEY, without_support(task(0), 1)), "support"),
+        (lambda: jmeta.matching_networks(jmeta.from_functions(*_scalar())).init(KEY, task(0)), "encoder must give one vector"),
+        (lambda: jmeta.prototypical_networks(jmeta.from_functions(*_scalar())).init(KEY, task(0)), "encoder must give one vector"),
     ],
 )
 def test_bad_input_gets_a_sentence(build, said):

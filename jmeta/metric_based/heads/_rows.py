@@ -1,14 +1,9 @@
-"""What the heads share: shots, and numbers of enough precision to solve with."""
+"""What the heads share: numbers of enough precision to solve with."""
 
 import jax
 import jax.numpy as jnp
 
-
-def shots(members: jax.Array) -> jax.Array:
-    """Makes shots of weights ``[n, ways]``: their mean over the rows that count is 1."""
-    counts = members.sum(axis=1)
-    rows, total = (counts > 0).sum(), counts.sum()
-    return members * rows / jnp.where(total > 0, total, 1)
+from jmeta._rows import shots
 
 
 def solvable(features: jax.Array, members: jax.Array) -> tuple[jax.Array, jax.Array]:
