@@ -53,7 +53,7 @@ def cavia(
     def extended(x: Any, values: jax.Array) -> jax.Array:
         if not hasattr(x, "ndim") or x.ndim < 2:
             raise ValueError(f"x must be one array [n, ..., d], for a context to be put beside it; got {kinds(x)}.")
-        return jnp.concatenate([x, jnp.broadcast_to(values, (*x.shape[:-1], context)).astype(x.dtype)], axis=-1)
+        return jnp.concatenate([x, jnp.broadcast_to(values, (*x.shape[:-1], context))], axis=-1)
 
     def init(key: jax.Array, episode: Episode) -> Params:
         check_episode(episode)
@@ -67,8 +67,7 @@ def cavia(
         return jnp.zeros(context, jnp.result_type(*jax.tree.leaves(params)))
 
     def predict(params: Params, adapted: Adapted, x: Any, *, key: Key = None, mask: Mask = None) -> Any:
-        values = adapted.reshape(*[1] * (x.ndim - 1), context) if hasattr(x, "ndim") else adapted
-        return model.apply(params, extended(x, values), key=key, mask=mask)
+        return model.apply(params, extended(x, adapted), key=key, mask=mask)
 
     options = {"num_steps": num_steps, "adjoint": adjoint, "normalization": model.normalization}
     learner = gradient_based(init, start, predict, loss_fn, inner_optimizer, **options)

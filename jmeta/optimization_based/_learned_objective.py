@@ -10,9 +10,9 @@ from jmeta._adjoints import Adjoint
 from jmeta._composition import outputs_like
 from jmeta._learners import from_params, gradient_based, predict_with
 from jmeta._options import check_model
-from jmeta._rows import fill_batch
+from jmeta._rows import fill_batch, has_labels
 from jmeta._sentences import kinds
-from jmeta._types import Episode, Learner, LossFn, Model, Params
+from jmeta._types import Batch, Episode, Learner, LossFn, Model, Params
 from jmeta._validation import checked_init
 
 
@@ -44,8 +44,8 @@ def learned_objective(
       adjoint: how to differentiate through them; ``unrolled()`` by default.
 
     Raises:
-      ValueError: if a part is no model or ``num_steps`` is negative; from ``init``, if outputs are not ``[n, k]``, g does not give
-        one number for each row, or the inner optimiser is not differentiable at a zero gradient.
+      ValueError: if a part is no model or ``num_steps`` is negative; from ``init``, if outputs are not ``[n, k]`` or targets no
+        array, g does not give one number for each row, or the inner optimiser is not differentiable at a zero gradient.
     """
     check_model("model", model)
     check_model("objective", objective)
@@ -55,8 +55,9 @@ def learned_objective(
         support = fill_batch(episode.support)
         weights = checked_init(model, model_key, episode, loss_fn)
         outputs = outputs_like(model.apply, weights, support.x)
-        if getattr(outputs, "ndim", None) != 2:
-            raise ValueError(f"model must give outputs [n, k], for an objective to be given; got {kinds(outputs)}.")
+        if getattr(outputs, "ndim", None) != 2 or not hasattr(support.y, "ndim"):
+            parts = f"outputs {kinds(outputs)} and targets {kinds(support.y)}"
+            raise ValueError(f"outputs must be [n, k] and targets one array, for an objective to be given both; got {parts}.")
         given = _given(outputs, support.y)
         params = objective.init(objective_key, given)
         costs = outputs_like(objective.apply, params, given)
@@ -74,6 +75,6 @@ def learned_objective(
 
 def _given(outputs: jax.Array, targets: Any) -> jax.Array:
     """Puts together what the objective is a function of, ``[n, 2 k]``."""
-    if targets.ndim == 1 and jnp.issubdtype(targets.dtype, jnp.integer):
+    if has_labels(Batch(None, targets)):
         outputs, targets = jax.nn.softmax(outputs), jax.nn.one_hot(targets, outputs.shape[1], dtype=outputs.dtype)
     return jnp.concatenate([outputs, targets.reshape(len(outputs), -1).astype(outputs.dtype)], axis=1)

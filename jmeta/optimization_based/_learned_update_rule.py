@@ -1,7 +1,5 @@
 """A learned update rule (Andrychowicz et al., 2016, 1606.04474; its features as of Metz et al., 2019, 1810.10180)."""
 
-from typing import Any, NamedTuple
-
 import jax
 import jax.numpy as jnp
 import optax
@@ -18,16 +16,6 @@ DECAY = 0.9
 # Of the mean of squares, so that a gradient of zeros has a derivative.
 SMALL = 1e-8
 FEATURES = 3
-
-
-class Momentum(NamedTuple):
-    """The state of a learned rule.
-
-    Attributes:
-      mean: of the gradients so far, decaying by 0.9.
-    """
-
-    mean: optax.Updates
 
 
 def learned_update_rule(
@@ -74,12 +62,14 @@ def learned_update_rule(
         return {"initial": weights, "rule": params}
 
     def descent(weights_of_rule: Params) -> optax.GradientTransformation:
-        def begin(params: optax.Params) -> Momentum:
-            return Momentum(jax.tree.map(jnp.zeros_like, params))
+        def begin(params: optax.Params) -> optax.Updates:
+            return optax.tree.zeros_like(params)
 
-        def update(updates: optax.Updates, state: Any, params: optax.Params | None = None) -> tuple[optax.Updates, Momentum]:
-            mean = jax.tree.map(lambda old, new: DECAY * old + (1 - DECAY) * new, state.mean, updates)
-            return jax.tree.map(move, updates, mean, params), Momentum(mean)
+        def update(
+            updates: optax.Updates, state: optax.Updates, params: optax.Params | None = None
+        ) -> tuple[optax.Updates, optax.Updates]:
+            momenta = optax.tree.update_moment(updates, state, DECAY, 1)
+            return jax.tree.map(move, updates, momenta, params), momenta
 
         def move(gradient: jax.Array, momentum: jax.Array, weight: jax.Array) -> jax.Array:
             size = _size(gradient)

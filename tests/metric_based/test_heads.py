@@ -102,6 +102,24 @@ def test_hard_tasks_have_finite_losses_and_gradients(name, case):
         assert jnp.isfinite(leaf).all()
 
 
+@pytest.mark.parametrize("name", LEARNERS)
+def test_equal_examples_of_a_large_scale_have_finite_losses_and_gradients(name):
+    """Where float32 rounds the matrix that is solved with by more than the ridge."""
+    episode = as_type(HARD["equal examples"], jnp.float32)
+    large = episode._replace(
+        support=episode.support._replace(x=1e4 * episode.support.x), query=episode.query._replace(x=1e4 * episode.query.x)
+    )
+    params = LEARNERS[name].init(KEY, large)
+    (loss, _), gradient = jax.value_and_grad(LEARNERS[name].loss, has_aux=True)(params, KEY, large)
+    for leaf in jax.tree.leaves((loss, gradient)):
+        assert jnp.isfinite(leaf).all()
+
+
+def test_gaussians_of_a_large_scale_are_finite():
+    x = jnp.asarray(1e5 * features(20), jnp.float32)
+    assert jnp.isfinite(heads.mahalanobis_head(x, jnp.asarray(MEMBERS, jnp.float32)).factors).all()
+
+
 def test_predictions_are_those_of_the_head(x64):
     episode = task(1)
     members = np.eye(4)[episode.support.y]

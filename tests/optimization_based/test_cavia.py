@@ -44,6 +44,16 @@ def test_the_context_is_channels_of_an_image_that_are_the_same_everywhere(x64):
     )
 
 
+def test_a_context_of_whole_numbered_images_keeps_its_fractions():
+    """Pixels from 0 to 255, as they are read."""
+    model = jmeta.from_functions(lambda key, x: jnp.ones(x.shape[-1]), lambda params, x: x.mean(axis=(1, 2)) @ params[:, None])
+    learner = jmeta.cavia(model, jmeta.squared_error, optax.sgd(0.1), context=2)
+    images = jnp.arange(24, dtype=jnp.uint8).reshape(3, 2, 4, 1)
+    values, still = jnp.array([0.25, -0.5]), jnp.zeros(2)
+    moved = learner.predict(jnp.ones(3), values, images) - learner.predict(jnp.ones(3), still, images)
+    np.testing.assert_allclose(moved, np.full((3, 1), -0.25), atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("build", "said"),
     [

@@ -25,6 +25,14 @@ def rule(num_steps=1, network_of_rule=None, inner_rate=0.1):
     return jmeta.learned_update_rule(*parts, inner_rate=inner_rate, num_steps=num_steps)
 
 
+def of_parts(outputs, targets):
+    return jnp.square(outputs - targets["depth"])
+
+
+def in_parts():
+    return regression()._replace(support=regression().support._replace(y={"depth": regression().support.y}))
+
+
 @pytest.mark.parametrize("task", ["numbers", "labels"])
 def test_the_meta_gradient_of_an_objective_agrees_with_central_differences(x64, task):
     learner, episode = objective(task, num_steps=2)
@@ -106,6 +114,7 @@ def test_a_rule_has_finite_gradients_where_the_gradient_is_zero():
             "inner_rate must be positive",
         ),
         (lambda: jmeta.learned_objective(network(1), jmeta.squared_error, None, SGD), "objective must be a Model"),
+        (lambda: jmeta.learned_objective(network(1), of_parts, network(1), SGD).init(KEY, in_parts()), "targets one array"),
         (
             lambda: jmeta.learned_objective(network(1), jmeta.squared_error, network(2), SGD).init(KEY, regression()),
             "objective must give one number for each row",

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jmeta.metric_based.heads._rows import solvable
+from jmeta.metric_based.heads._rows import ridged, solvable
 
 
 def logistic_head(features: jax.Array, members: jax.Array, *, regularization: Any, num_steps: int = 10) -> jax.Array:
@@ -33,21 +33,18 @@ def logistic_head(features: jax.Array, members: jax.Array, *, regularization: An
     x, members = solvable(features, members)
     counts, ridge = members.sum(axis=1), jnp.asarray(regularization, x.dtype)
     rows, width = x.shape
-    products = x @ x.T if rows < width else x.T
+    by_rows = rows < width
+    # Of rows: w = x^T a, where (S K + lambda) a' = S K a + m (y - p), which needs no inverse of the curvatures S.
+    basis, left = (x @ x.T, jnp.eye(rows, dtype=x.dtype)) if by_rows else (x, x.T)
 
     def of_class(own: jax.Array) -> jax.Array:
-        # Of rows: w = x^T a, where (S K + lambda) a' = S K a + m (y - p), which needs no inverse of the curvatures S.
-        weights = jnp.zeros(rows if rows < width else width, x.dtype)
-        target = (own > 0).astype(x.dtype)
+        weights, target = jnp.zeros(basis.shape[1], x.dtype), (own > 0).astype(x.dtype)
         for _ in range(num_steps):
-            logits = products @ weights if rows < width else x @ weights
+            logits = basis @ weights
             shares = jax.nn.sigmoid(logits)
-            curvatures, missing = counts * shares * (1 - shares), counts * (target - shares)
-            if rows < width:
-                matrix, right = curvatures[:, None] * products, curvatures * logits + missing
-            else:
-                matrix, right = products @ (curvatures[:, None] * x), products @ (curvatures * logits + missing)
-            weights = jnp.linalg.solve(matrix + ridge * jnp.eye(len(weights), dtype=x.dtype), right)
-        return x.T @ weights if rows < width else weights
+            curvatures = counts * shares * (1 - shares)
+            right = left @ (curvatures * logits + counts * (target - shares))
+            weights = jnp.linalg.solve(ridged(left @ (curvatures[:, None] * basis), ridge), right)
+        return x.T @ weights if by_rows else weights
 
     return jax.vmap(of_class, in_axes=1, out_axes=1)(members).astype(given)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 
-from jmeta.metric_based.heads._rows import solvable
+from jmeta.metric_based.heads._rows import ridged, solvable
 
 
 class Gaussians(NamedTuple):
@@ -42,8 +42,8 @@ def mahalanobis_head(features: jax.Array, members: jax.Array, *, regularization:
     means, covariances = jax.vmap(lambda weights: _moments(features, weights), in_axes=1)(members)
     _, whole = _moments(features, members.sum(axis=1))
     shares = (counts / (counts + 1))[:, None, None]
-    ridge = regularization * jnp.eye(features.shape[1], dtype=features.dtype)
-    return Gaussians(means, jnp.linalg.cholesky(shares * covariances + (1 - shares) * whole[None] + ridge[None]))
+    drawn = shares * covariances + (1 - shares) * whole[None]
+    return Gaussians(means, jnp.linalg.cholesky(jax.vmap(lambda matrix: ridged(matrix, regularization))(drawn)))
 
 
 def mahalanobis_distances(features: jax.Array, head: Gaussians) -> jax.Array:

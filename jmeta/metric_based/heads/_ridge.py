@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import cho_factor, cho_solve
 
-from jmeta.metric_based.heads._rows import solvable
+from jmeta.metric_based.heads._rows import ridged, solvable
 
 
 def ridge_head(features: jax.Array, members: jax.Array, *, regularization: Any) -> jax.Array:
@@ -35,7 +35,7 @@ def ridge_head(features: jax.Array, members: jax.Array, *, regularization: Any) 
     rows, width = x.shape
     ridge = jnp.asarray(regularization, x.dtype)
     if width <= rows:
-        kernel = cho_solve(cho_factor(x.T @ x + ridge * jnp.eye(width, dtype=x.dtype)), x.T @ y)
+        kernel = cho_solve(cho_factor(ridged(x.T @ x, ridge)), x.T @ y)
     else:
-        kernel = x.T @ cho_solve(cho_factor(x @ x.T + ridge * jnp.eye(rows, dtype=x.dtype)), y)
+        kernel = x.T @ cho_solve(cho_factor(ridged(x @ x.T, ridge)), y)
     return kernel.astype(given)

@@ -1,5 +1,7 @@
 """What the heads share: numbers of enough precision to solve with."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -16,3 +18,13 @@ def solvable(features: jax.Array, members: jax.Array) -> tuple[jax.Array, jax.Ar
         raise ValueError(f"features and members must be [n, d] and [n, ways]; got {features.shape} and {members.shape}.")
     dtype = jnp.promote_types(features.dtype, jnp.float32)
     return features.astype(dtype), shots(members).astype(dtype)
+
+
+def ridged(matrix: jax.Array, ridge: Any) -> jax.Array:
+    """Adds a ridge to the diagonal of a matrix ``[k, k]`` without negative eigenvalues, so that it can be solved with.
+
+    What its entries are rounded to is added too: of features of a large scale it exceeds the ridge, and a factorisation would meet
+    eigenvalues below 0.
+    """
+    rounding = jnp.finfo(matrix.dtype).eps * jax.lax.stop_gradient(jnp.trace(matrix))
+    return matrix + (ridge + rounding) * jnp.eye(len(matrix), dtype=matrix.dtype)
