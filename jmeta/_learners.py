@@ -56,13 +56,19 @@ def gradient_based(
       normalization: what the model's activations are normalised with, for reports.
 
     Raises:
-      ValueError: if ``num_steps`` is negative, ``batch_size`` below 1, or ``rule`` and ``inner_optimizer`` do not fit each other;
-        from ``init``, if the inner optimiser is not differentiable at a zero gradient though the adjoint differentiates it.
+      ValueError: if ``num_steps`` is negative, ``batch_size`` below 1, ``rule`` and ``inner_optimizer`` do not fit each other, or a
+        rule would get no gradient because the adjoint is implicit; from ``init``, if the inner optimiser is not differentiable at a
+        zero gradient though the adjoint differentiates it.
     """
     adjoint = adjoint or unrolled()
     check_counts(0, num_steps=num_steps)
     check_counts(batch_size=batch_size)
     check_kind(inner_optimizer, has_rule=rule is not None)
+    if rule is not None and adjoint.implicit is not None:
+        raise ValueError(
+            "adjoint must be unrolled() or first_order() for a learner that learns its rule, on which the point that a descent "
+            "ends at does not depend; got implicit()."
+        )
 
     def checked_init(key: jax.Array, episode: Episode) -> Params:
         params, support = init(key, episode), fill_batch(episode.support)

@@ -87,6 +87,11 @@ def numbers():
     return regression()
 
 
+def relations():
+    """Classification for learners that score relations."""
+    return classification()
+
+
 def unified(model, loss_fn, **options):
     encoder, strategies = jmeta.attention_task_encoder(embedding=3, width=4), jmeta.attention_meta_learner(experiences=2, width=2)
     return jmeta.unified_learner(model, loss_fn, encoder, strategies, num_steps=2, **options)
@@ -176,7 +181,7 @@ LEARNERS = {
     "siamese_networks, contrastive": (jmeta.siamese_networks(dense(4, 3), margin=1.0), padded, PAIRS),
     "matching_networks": (jmeta.matching_networks(dense(4, 3)), classification, {}),
     "matching_networks on padded tasks": (jmeta.matching_networks(dense(4, 3)), padded, {}),
-    "relation_networks": (jmeta.relation_networks(RELATION), classification, {}),
+    "relation_networks": (jmeta.relation_networks(RELATION), relations, {}),
     "relation_networks on padded tasks": (jmeta.relation_networks(RELATION, loss_fn=cross_entropy), padded, {}),
     "ridge_regression": (jmeta.ridge_regression(dense(4, 3), regularization=1.0), classification, {}),
     "ridge_regression on padded tasks": (jmeta.ridge_regression(dense(4, 9), regularization=1.0), padded, {}),
@@ -194,17 +199,15 @@ LEARNERS = {
 }
 
 
-def loss_of(sampler, name=""):
-    if name == "relation_networks":
-        return jmeta.relation_loss
+def loss_of(sampler):
     losses = {regression: jmeta.squared_error, trees: likelihood, numbers: jmeta.gaussian_negative_log_likelihood}
-    return losses.get(sampler, cross_entropy)
+    return (losses | {relations: jmeta.relation_loss}).get(sampler, cross_entropy)
 
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_learner_keeps_the_protocol(name):
     learner, sampler, options = LEARNERS[name]
-    testing.check_learner(learner, sampler(), loss_of(sampler, name), **options)
+    testing.check_learner(learner, sampler(), loss_of(sampler), **options)
 
 
 @pytest.mark.parametrize("name", ["maml", "prototypical_networks"])

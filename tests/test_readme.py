@@ -11,21 +11,10 @@ from benchmarks import report, wanted
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-HELPERS = (
-    *(
-        "_aggregate",
-        "_evaluation",
-        "_experts",
-        "_fitted",
-        "_gaussian",
-        "_gramian",
-        "_multitask",
-        "_process",
-        "_solvers",
-        "_spectrum",
-    ),
-    *("_told", "_towers"),
-)
+HELPERS = {
+    *("_aggregate", "_evaluation", "_experts", "_fitted", "_gaussian", "_gramian", "_multitask", "_process", "_solvers"),
+    *("_spectrum", "_support", "_told", "_towers"),
+}
 ALGORITHMS = sorted(
     str(path.relative_to(ROOT))
     for family in ("optimization_based", "metric_based", "model_based", "multitask", "weighting", "aggregation")

@@ -49,9 +49,7 @@ from jmeta.transfer._label_map import label_map as label_map
 from jmeta.transfer._layerwise_rates import layerwise_rates as layerwise_rates
 from jmeta.transfer._learning_without_forgetting import learning_without_forgetting as learning_without_forgetting
 from jmeta.transfer._leep import leep as leep
-from jmeta.transfer._linear_probes import logistic_probe as logistic_probe
-from jmeta.transfer._linear_probes import nearest_centroid as nearest_centroid
-from jmeta.transfer._linear_probes import ridge_probe as ridge_probe
+from jmeta.transfer._logistic_probe import logistic_probe as logistic_probe
 from jmeta.transfer._logme import logme as logme
 from jmeta.transfer._low_rank import Factors as Factors
 from jmeta.transfer._low_rank import LowRank as LowRank
@@ -62,6 +60,7 @@ from jmeta.transfer._mcd import mcd as mcd
 from jmeta.transfer._mdd import mdd as mdd
 from jmeta.transfer._minimum_entropy import minimum_entropy as minimum_entropy
 from jmeta.transfer._mmd import mmd as mmd
+from jmeta.transfer._nearest_centroid import nearest_centroid as nearest_centroid
 from jmeta.transfer._negative_conditional_entropy import negative_conditional_entropy as negative_conditional_entropy
 from jmeta.transfer._rank_sources import rank_sources as rank_sources
 from jmeta.transfer._refine_clusters import refine_clusters as refine_clusters
@@ -70,6 +69,7 @@ from jmeta.transfer._regmean import regmean as regmean
 from jmeta.transfer._replace_head import replace_head as replace_head
 from jmeta.transfer._reversal import reversal_schedule as reversal_schedule
 from jmeta.transfer._reversal import reverse_gradient as reverse_gradient
+from jmeta.transfer._ridge_probe import ridge_probe as ridge_probe
 from jmeta.transfer._self_distillation import self_distillation as self_distillation
 from jmeta.transfer._share_targets import share_targets as share_targets
 from jmeta.transfer._subspace_alignment import subspace_alignment as subspace_alignment

@@ -33,6 +33,18 @@ def labels_of(name: str, labels: Any, rows: int) -> np.ndarray:
     return np.unique(found, return_inverse=True)[1]
 
 
+def members_of(labels: Any, rows: int) -> np.ndarray:
+    """Marks the class of each row, ``[rows, classes]``, where a head has an output for each.
+
+    Raises:
+      ValueError: if labels are not one integer per example, or not 0, ..., classes - 1, each at least once.
+    """
+    numbered = labels_of("labels", labels, rows)
+    if (present := np.unique(labels)).tolist() != list(range(len(present))):
+        raise ValueError(f"labels must be 0, ..., classes - 1, each at least once; got {present.tolist()}.")
+    return one_hot(numbered)
+
+
 def columns_of(targets: np.ndarray) -> np.ndarray:
     """Makes targets ``[n, outputs]`` of labels, one-hot, and of numbers."""
     if targets.ndim == 1 and np.issubdtype(targets.dtype, np.integer):

@@ -9,8 +9,8 @@ import pytest
 
 import jmeta
 from jmeta import testing
+from tests.optimization_based.tasks import KEY, regression
 
-KEY = jax.random.key(0)
 LINEAR = jmeta.Model(lambda key, x: jnp.ones((x.shape[-1], 1)), lambda params, x, *, key=None, mask=None: x @ params)
 
 
@@ -20,12 +20,6 @@ def hidden():
         return {"first": jax.random.normal(first, (x.shape[-1], 3)), "second": jax.random.normal(second, (3, 1))}
 
     return jmeta.Model(init, lambda params, x, *, key=None, mask=None: jnp.tanh(x @ params["first"]) @ params["second"])
-
-
-def regression():
-    shapes = (5, 2), (5, 1), (4, 2), (4, 1)
-    x, y, query_x, query_y = map(jax.random.normal, jax.random.split(KEY, 4), shapes)
-    return jmeta.Episode(jmeta.Batch(x, y), jmeta.Batch(query_x, query_y))
 
 
 def varied(params):
@@ -40,6 +34,11 @@ def test_meta_gradient_agrees_with_central_differences(x64, num_steps):
     learner = jmeta.meta_sgd(hidden(), jmeta.squared_error, num_steps=num_steps)
     params = varied(learner.init(KEY, regression()))
     testing.check_gradient(learner.loss, params, KEY, regression(), tolerance=1e-6)
+
+
+def test_an_implicit_adjoint_is_refused_which_gives_rates_no_gradient():
+    with pytest.raises(ValueError, match=r"adjoint must be unrolled\(\) or first_order\(\).*got implicit\(\)"):
+        jmeta.meta_sgd(hidden(), jmeta.squared_error, adjoint=jmeta.implicit(proximal_strength=1.0))
 
 
 def test_gradients_of_weights_and_rates_of_a_linear_model_have_their_closed_form(x64):

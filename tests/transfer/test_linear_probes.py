@@ -44,10 +44,8 @@ def test_a_logistic_probe_is_at_the_optimum(classes):
     def slope(head):
         shares = np.exp(applied(head, features))
         wrong = shares / shares.sum(axis=1, keepdims=True) - np.eye(classes)[labels]
-        return np.concatenate([(features.T @ wrong + pulls * head["kernel"]).ravel(), wrong.sum(axis=0)])
+        return np.concatenate([(features.T @ wrong + 0.5 * head["kernel"]).ravel(), wrong.sum(axis=0)])
 
-    # Two classes have one vector in scikit-learn, whose square is half of that of the difference of two.
-    pulls = 0.5 * (2 if classes == 2 else 1)
     start = {name: np.zeros_like(leaf) for name, leaf in head.items()}
     assert np.linalg.norm(slope(head)) < 1e-5 * np.linalg.norm(slope(start))
 
@@ -96,6 +94,7 @@ SUM = jmeta.from_functions(lambda key, x: jnp.ones(()), lambda params, x: x.sum(
         (lambda: transfer.ridge_probe(examples() / 0.0 * 0.0, LABELS), "features must"),
         (lambda: transfer.nearest_centroid(examples(), LABELS + 1), r"labels must be 0, ..., classes - 1.*got \[1, 2, 3\]"),
         (lambda: transfer.logistic_probe(examples(), LABELS * 0), "labels must be of two classes"),
+        (lambda: transfer.nearest_centroid(examples(), LABELS + 0.5), "labels must hold one integer label"),
         (lambda: transfer.features(SUM, jnp.ones(()), examples()), "encoder must give one array"),
         (lambda: transfer.features(linen.Dense(1), {}, examples()), "encoder must be a Model"),
     ],
